@@ -1,0 +1,14 @@
+//! Bytes <-> frames: HTTP/1, server-sent events, AWS event streams, and JSON by slices.
+//!
+//! In and out: byte slices and buffers of the caller. Everything here is pure: it knows no socket,
+//! no clock and no model. Never: panics on bytes from outside; each parser has limits and says
+//! which rule was broken.
+
+pub mod aws_event_stream;
+pub mod frames;
+pub mod http1;
+pub mod json_read;
+pub mod json_scan;
+pub mod json_splice;
+pub mod json_write;
+pub mod sse;
