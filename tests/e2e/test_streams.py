@@ -1,0 +1,117 @@
+"""Streams in time: nothing waits, quiet is filled, who leaves is noticed."""
+
+import time
+
+import pytest
+from script import SCRIPTS, Script, Text
+from sdks import ask, plain
+
+MESSAGES = "/anthropic/v1/messages"
+CHAT = "/openai/v1/chat/completions"
+ROUTES = [
+    (MESSAGES, "{}"),
+    (MESSAGES, "openai/{}"),
+    (CHAT, "{}"),
+    (CHAT, "anthropic/{}"),
+]
+NAMES = ["messages", "messages-to-chat", "chat", "chat-to-messages"]
+
+
+@pytest.fixture(params=ROUTES, ids=NAMES)
+def stream(request, gateway):
+    """Opens a raw stream of a script, on each of the four routes."""
+    path, pattern = request.param
+
+    def opened(name: str, **more: object):
+        body = {"model": pattern.format(name), "messages": [{"role": "user", "content": "hi"}]}
+        return gateway.post(path, body | {"max_tokens": 64, "stream": True} | more)
+
+    return opened
+
+
+def test_events_leave_as_they_come(stream):
+    """Four words, 200 ms apart, arrive 200 ms apart."""
+    arrived = {}
+    for at, data in stream("slow").pieces():
+        for word in (b"one ", b"two ", b"three ", b"four"):
+            if word in data:
+                arrived.setdefault(word, at)
+    times = list(arrived.values())
+    assert len(times) == 4, arrived
+    gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+    assert all(0.15 < gap < 0.3 for gap in gaps), gaps
+
+
+def test_client_gone_cancels_the_stream(stream, upstream):
+    answer = stream("forever")
+    next(answer.pieces())
+    left = answer.hang_up()
+    (asked,) = upstream.take()
+    assert upstream.wait_closed(asked) - left < 0.1
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("path", [MESSAGES, CHAT])
+def test_client_gone_before_the_first_byte(gateway, upstream, path, streamed):
+    """The upstream is still thinking when the client leaves."""
+    import socket
+
+    upstream.scripts["ponder"] = Script(head_delay_s=20)
+    body = b'{"model":"ponder","max_tokens":9,"messages":[],"stream":%s}' % str(streamed).lower().encode()
+    client = socket.create_connection(("127.0.0.1", gateway.port))
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    client.sendall(head.encode() + body)
+    until = time.monotonic() + 5
+    while not upstream.requests and time.monotonic() < until:
+        time.sleep(0.005)
+    (asked,) = upstream.take()
+    client.close()
+    left = time.monotonic()
+    assert upstream.wait_closed(asked) - left < 0.1
+
+
+def test_heartbeat_on_a_quiet_stream(stream, upstream):
+    """With an interval of one second, 2.5 quiet seconds hold two heartbeats."""
+    upstream.stall_s = 2.5
+    silent_until = 0.0
+    beats = []
+    for at, data in stream("quiet-middle").pieces():
+        is_beat = data.startswith(b":") or b"event: ping" in data
+        if at > 0.5 and is_beat and not silent_until:
+            beats.append(at)
+        if b"after" in data:
+            silent_until = at
+    assert 2.3 < silent_until < 3.5
+    assert len(beats) == 2, beats
+    assert 0.8 < beats[0] < 1.6
+
+
+def test_heartbeats_suit_every_client(drive, sdk, model, upstream, gateway):
+    upstream.stall_s = 1.4
+    answer = drive(sdk).call("stream", ask(sdk, model(sdk, "quiet-middle")))
+    assert plain(sdk, answer["message"])["text"] == "before after"
+
+
+def test_late_first_byte(drive, sdk, model):
+    answer = drive(sdk).call("stream", ask(sdk, model(sdk, "quiet-start")))
+    assert plain(sdk, answer["message"])["text"] == SCRIPTS["text"].text
+
+
+def test_many_streams_at_once(gateway, upstream):
+    """A hundred open streams at once, all whole."""
+    upstream.scripts["parts"] = Script((Text(tuple(f"{i} " for i in range(20))),), pace_s=0.01)
+    answers = [
+        gateway.post(CHAT, {"model": "parts", "messages": [], "stream": True}) for _ in range(100)
+    ]
+    bodies = {answer.body for answer in answers}
+    assert len(bodies) == 1
+    (body,) = bodies
+    assert body.endswith(b"data: [DONE]\n\n")
+    assert body.count(b"data:") == 23
+
+
+def test_connections_are_reused(gateway, upstream):
+    """Requests one after the other use few upstream connections: at most one per core."""
+    for _ in range(20):
+        assert gateway.post(CHAT, {"model": "text", "messages": []}).body
+    assert len({request.connection for request in upstream.take()}) <= 2
