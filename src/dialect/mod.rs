@@ -10,19 +10,33 @@
 use crate::chat::{Event, Folded, Loss, Request, Sink};
 use crate::wire::frames::{Frame, Frames};
 
+mod anthropic_parameters;
 mod anthropic_request;
+mod anthropic_request_out;
 mod anthropic_response;
+mod anthropic_response_out;
 mod bedrock_request;
 mod bedrock_response;
 pub mod errors;
+mod expect;
 mod gemini_request;
 mod gemini_response;
+mod model_family;
 mod openai_chat_request;
+mod openai_chat_request_out;
 mod openai_chat_response;
+mod openai_chat_response_out;
 mod openai_responses_request;
 mod openai_responses_response;
+mod seal;
+mod tap;
+mod tokens;
+mod transcoder;
 
 pub use crate::chat::Dialect;
+pub use tap::Tap;
+pub use tokens::estimate_tokens;
+pub use transcoder::{Transcoder, fold_message};
 
 /// What a client's body or an upstream's frame did wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
