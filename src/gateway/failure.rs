@@ -101,6 +101,14 @@ impl Failure {
         failure
     }
 
+    /// The first thing that a stream said was an error: it gets the status that it stands for.
+    pub fn early(fault: Fault<'static>) -> Self {
+        let mut failure = Self::new(errors::status_of(fault.kind), fault.kind, Whose::Upstream, "");
+        failure.fault = fault;
+        failure.retry = Retry::Same;
+        failure
+    }
+
     #[must_use]
     pub fn with_header(mut self, name: &str, value: impl Into<Box<str>>) -> Self {
         self.headers.push((name.into(), value.into()));

@@ -4,18 +4,20 @@
 //! [`Tap`] reads usage, model and stop reason from the same slices. Never: parses into a tree or writes
 //! an event anew; lets a cut stream look like one that ended.
 
+use std::borrow::Cow;
+
 use super::account::Tally;
 use super::exchange::{Answer, Halt};
 use super::failure::Failure;
 use super::outlet::{self, Outlet};
-use super::reply::Head;
 use super::{Core, Scene};
 use crate::chat::{Dialect, ErrorKind, Event, Fault};
 use crate::dialect::tap::Tap;
-use crate::dialect::{Encoder, Reply, errors};
+use crate::dialect::{Encoder, Reply};
 use crate::net::client_conn::ClientConn;
 use crate::net::upstream::{HEADROOM, READ};
 use crate::wire::frames::{Frames, Framing};
+use crate::wire::http1::BodyKind;
 use crate::wire::sse::Splitter;
 
 /// A whole answer is also kept for the tap, up to this size.
@@ -33,66 +35,62 @@ pub async fn stream(
     mut answer: Answer,
     tally: &mut Tally,
 ) -> Result<(), Halt> {
-    let mut head = Head::new(scene.terms, answer.head.status);
-    for (name, value) in answer.head.headers(answer.wire()) {
-        head.pass(name, value);
-    }
-    scene.add_headers(&mut head);
-    let mut outlet = scene.outlet(head.with_chunks(), Framing::Sse);
+    let head = scene.head_of(&answer).with_chunks();
+    let mut outlet = scene.outlet(head, Framing::Sse);
     let mut flow = Flow::new(scene.upstream);
     let broken = |what| Failure::broken(&scene.provider.name, what);
     answer.first().map_err(broken)?;
     let mut buf = std::mem::take(&mut answer.buf);
+    // `buf[start..]` is not sent yet, `buf[fresh..]` not even tapped.
     let mut start = HEADROOM + answer.head.len;
+    let mut fresh = start;
     loop {
-        flow.tap(buf.get(start..).unwrap_or_default()).map_err(broken)?;
+        flow.tap(buf.get(fresh..).unwrap_or_default()).map_err(broken)?;
         tally.take_tap(&flow.tap, flow.events);
         if let (false, Some(fault)) = (outlet.committed(), flow.early_fault()) {
-            return Err(early(fault).into());
+            return Err(Failure::early(fault).into());
         }
         let done = answer.done();
-        if done || flow.events > 0 {
-            let clean = done && flow.ended_well();
+        let clean = done && flow.ended_well();
+        if flow.events > 0 || clean {
             buf = flow.release(client, &mut outlet, buf, start, clean).await?;
-            if clean {
-                answer.finish(core);
-                return Ok(());
-            }
-        }
-        if done {
-            return cut(client, &mut outlet, scene, tally, "it ended before its end").await;
-        }
-        if outlet.committed() || flow.events > 0 {
             buf.clear();
             buf.resize(HEADROOM, 0);
             start = HEADROOM;
         }
-        let from = buf.len();
-        if buf.capacity() - from < READ / 4 {
-            buf.reserve(READ);
+        if clean {
+            answer.finish(core);
+            return Ok(());
         }
-        let whole = flow.between_events();
-        let reading = outlet.read(client, &mut answer, scene.provider, buf, whole, &core.counters);
-        let (result, read) = match reading.await {
-            Ok(read) => read,
-            Err(Halt::Failed(failure)) if outlet.committed() => {
-                let what = failure.fault.message;
-                return cut(client, &mut outlet, scene, tally, &what).await;
+        let cut = if done {
+            Some(Cow::Borrowed("it ended its stream before the end"))
+        } else {
+            fresh = buf.len();
+            if buf.capacity() - fresh < READ / 4 {
+                buf.reserve(READ);
             }
-            Err(halt) => return Err(halt),
+            let whole = flow.between_events();
+            let read = outlet.read(client, &mut answer, scene.provider, buf, whole, &core.counters);
+            match read.await {
+                Ok((result, read)) => {
+                    buf = read;
+                    result.err().map(Cow::Borrowed)
+                }
+                Err(Halt::Failed(failure)) if outlet.committed() => {
+                    buf = Vec::new();
+                    Some(failure.fault.message)
+                }
+                Err(halt) => return Err(halt),
+            }
         };
-        buf = read;
-        if outlet.committed() {
-            start = from;
-        }
-        if let Err(what) = result {
+        if let Some(what) = cut {
             if flow.ended_well() {
-                return outlet.end(client, b"").await;
+                return outlet.end(client, buf.get(start..).unwrap_or_default()).await;
             }
             if !outlet.committed() {
-                return Err(broken(what).into());
+                return Err(Failure::broken(&scene.provider.name, &what).into());
             }
-            return cut(client, &mut outlet, scene, tally, what).await;
+            return self::cut(client, &mut outlet, scene, tally, &what).await;
         }
     }
 }
@@ -104,7 +102,6 @@ struct Flow {
     events: u64,
     fault_first: bool,
     held: Vec<u8>,
-    dialect: Dialect,
 }
 
 impl Flow {
@@ -115,7 +112,6 @@ impl Flow {
             events: 0,
             fault_first: false,
             held: Vec::new(),
-            dialect,
         }
     }
 
@@ -188,14 +184,6 @@ fn last_boundary(payload: &[u8]) -> usize {
     plain.max(crlf)
 }
 
-fn early(fault: Fault<'static>) -> Failure {
-    let status = errors::status_of(fault.kind);
-    let mut failure = Failure::new(status, fault.kind, super::failure::Whose::Upstream, "");
-    failure.fault = fault;
-    failure.retry = super::failure::Retry::Same;
-    failure
-}
-
 /// Ends a stream that its upstream did not end: with an error in the client's dialect.
 pub async fn cut(
     client: &mut ClientConn,
@@ -221,13 +209,14 @@ pub async fn whole(
     tally: &mut Tally,
 ) -> Result<(), Halt> {
     let broken = |what| Halt::from(Failure::broken(&scene.provider.name, what));
+    let length = match answer.head.body {
+        BodyKind::Length(length) => usize::try_from(length).ok(),
+        BodyKind::None => Some(0),
+        BodyKind::Chunked | BodyKind::UntilClose => None,
+    };
     answer.first().map_err(broken)?;
-    let mut head = Head::new(scene.terms, answer.head.status);
-    for (name, value) in answer.head.headers(answer.wire()) {
-        head.pass(name, value);
-    }
-    scene.add_headers(&mut head);
-    let start = HEADROOM + answer.head.len;
+    let mut head = scene.head_of(&answer);
+    let mut start = HEADROOM + answer.head.len;
     if answer.done() {
         let body = answer.buf.get(start..).unwrap_or_default();
         tally.take_whole(scene.upstream, body);
@@ -236,10 +225,12 @@ pub async fn whole(
         answer.finish(core);
         return Ok(());
     }
-    let mut outlet = scene.outlet(head.with_chunks(), Framing::AwsEventStream);
+    let mut outlet = match length {
+        Some(length) => Outlet::new(head.with_length(length), false, Vec::new(), scene.heartbeat),
+        None => scene.outlet(head.with_chunks(), Framing::AwsEventStream),
+    };
     let mut kept = Vec::new();
     let mut buf = std::mem::take(&mut answer.buf);
-    let mut start = start;
     loop {
         let payload = buf.get(start..).unwrap_or_default();
         if kept.len() + payload.len() <= TAP_MAX {
@@ -256,8 +247,9 @@ pub async fn whole(
         buf.resize(HEADROOM, 0);
         start = HEADROOM;
         let reading = outlet.read(client, &mut answer, scene.provider, buf, false, &core.counters);
-        let (result, read) = reading.await?;
-        result.map_err(broken)?;
+        // The head has been sent: all that is left to say is a cut connection.
+        let (result, read) = reading.await.map_err(|_| Halt::Gone)?;
+        result.map_err(|_| Halt::Gone)?;
         buf = read;
     }
 }

@@ -6,4 +6,4 @@
 pub mod log;
 mod metrics;
 
-pub use metrics::{Counters, Registry};
+pub use metrics::{Count, Counters, Registry};
