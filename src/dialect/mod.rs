@@ -62,6 +62,9 @@ pub struct Manner {
     pub system_role: &'static str,
     /// Anthropic: the limit sent when the client names none.
     pub default_max_tokens: u64,
+    /// OpenAI Chat: the member of an assistant message in which this provider takes its earlier
+    /// reasoning back (`reasoning_content`, `reasoning`); without one it is left out, reported.
+    pub reasoning_field: Option<&'static str>,
     /// Top-level fields, in the target's language, that this provider refuses: left out, reported.
     pub refuses: &'static [&'static str],
 }
@@ -72,6 +75,7 @@ impl Manner {
             max_tokens_field: "max_completion_tokens",
             system_role: "system",
             default_max_tokens: 4096,
+            reasoning_field: None,
             refuses: &[],
         }
     }
