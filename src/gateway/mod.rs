@@ -1,1 +1,443 @@
-//! (being written)
+//! The path of a request: nine steps, each one call, data moving down the list.
+//!
+//! In: a client's whole request. Out: its answer, and one account of it. Same dialect on both sides:
+//! bytes ([`identity`]); another: events ([`transcode`]); no upstream at all: [`mock`].
+//! Never: answers twice, or accounts twice or not at all; holds a lock or calls another core.
+
+pub mod account;
+pub mod connection;
+pub mod exchange;
+pub mod failure;
+pub mod identity;
+pub mod ingress;
+pub mod mock;
+pub mod models;
+pub mod outgoing;
+pub mod outlet;
+pub mod own;
+pub mod reply;
+pub mod transcode;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::chat::{Dialect, Loss};
+use crate::config::Snapshot;
+use crate::dialect::{self, Reply};
+use crate::net::client_conn::{ClientConn, Incoming};
+use crate::net::upstream::Pool;
+use crate::observe::{Counters, Registry};
+use crate::provider::{Key, Operation, Provider, endpoint, model_name};
+use crate::wire::frames::Framing;
+use crate::wire::http1::Method;
+use crate::worker::Seat;
+use crate::worker::clock::Clock;
+
+use account::Tally;
+use exchange::{Answer, Halt};
+use failure::Failure;
+use ingress::{Ask, Mount, Route, Target};
+use outgoing::Course;
+use outlet::Outlet;
+use reply::{Head, Terms};
+
+/// Everything one worker has to itself.
+#[derive(Debug)]
+pub struct Core {
+    pub seat: Seat,
+    pub clock: Rc<Clock>,
+    pub pool: Pool,
+    pub counters: Arc<Counters>,
+    /// For the answer to `/metrics` only.
+    pub registry: Registry,
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    /// No new requests; connections end after the answer under way.
+    pub draining: Cell<bool>,
+    pub open: Cell<usize>,
+}
+
+impl Core {
+    pub fn new(
+        seat: Seat,
+        clock: Rc<Clock>,
+        pool: Pool,
+        registry: Registry,
+        snapshot: Arc<Snapshot>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            counters: registry.of(seat.index),
+            seat,
+            clock,
+            pool,
+            registry,
+            snapshot: RefCell::new(Rc::new(snapshot)),
+            draining: Cell::new(false),
+            open: Cell::new(0),
+        })
+    }
+
+    /// The configuration in force; a request keeps the one that it began with.
+    pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        Rc::clone(&self.snapshot.borrow())
+    }
+
+    /// From now on this configuration is in force.
+    pub fn adopt(&self, snapshot: Arc<Snapshot>) {
+        *self.snapshot.borrow_mut() = Rc::new(snapshot);
+    }
+}
+
+/// One request inside the gateway.
+#[derive(Debug)]
+pub struct Visit<'v> {
+    pub core: &'v Core,
+    pub snapshot: &'v Snapshot,
+    pub terms: &'v Terms,
+    pub mount: &'static Mount,
+    pub request_id: &'v str,
+    /// `x-bf-strict: true`: refuse rather than lose anything.
+    pub strict: bool,
+}
+
+/// One attempt to have a request answered by one provider.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    pub terms: &'a Terms,
+    pub provider: &'a Provider,
+    pub client: Dialect,
+    pub upstream: Dialect,
+    pub stream: bool,
+    pub heartbeat: Duration,
+    pub loss: &'a Loss,
+}
+
+impl<'a> Scene<'a> {
+    /// The upstream's head as the client gets it, for the same dialect on both sides.
+    fn head_of(&self, answer: &Answer) -> Head<'a> {
+        let mut head = Head::new(self.terms, answer.head.status);
+        for (name, value) in answer.head.headers(answer.wire()) {
+            head.pass(name, value);
+        }
+        self.add_headers(&mut head);
+        head
+    }
+
+    fn add_headers(&self, head: &mut Head<'_>) {
+        if !self.loss.is_empty() {
+            head.header("x-bf-dropped", self.loss.header_value().as_bytes());
+        }
+    }
+
+    /// How the client's language frames a stream.
+    fn framing(&self) -> Framing {
+        match self.client {
+            Dialect::Bedrock => Framing::AwsEventStream,
+            _ => Framing::Sse,
+        }
+    }
+
+    fn stream_type(&self) -> &'static str {
+        match self.framing() {
+            Framing::Sse => "text/event-stream; charset=utf-8",
+            _ => "application/vnd.amazon.eventstream",
+        }
+    }
+
+    fn outlet(&self, head: Vec<u8>, framing: Framing) -> Outlet {
+        let mut beat = Vec::new();
+        if self.stream && framing == Framing::Sse {
+            beat.extend_from_slice(b": ka\n\n");
+        }
+        Outlet::new(head, self.terms.http11, beat, self.heartbeat)
+    }
+}
+
+/// Serves one request; `false` when the connection has to end with it.
+pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming) -> bool {
+    let snapshot = core.snapshot();
+    let mut tally = Tally::default();
+    let request_id = request_id();
+    let mut terms = own::terms(core, &snapshot, &incoming);
+    let target = incoming.head.target.str_of(&incoming.buf);
+    let (mount, result) = match ingress::route(incoming.head.method, target) {
+        Ok(route) => {
+            tally.client = Some(route.mount.dialect);
+            let visit = Visit {
+                core,
+                snapshot: &snapshot,
+                terms: &terms,
+                mount: route.mount,
+                request_id: &request_id,
+                strict: incoming.header("x-bf-strict") == Some("true"),
+            };
+            (route.mount, visit.answer(client, &mut incoming, &route, &mut tally).await)
+        }
+        Err((mount, failure)) => match own::preflight(&terms, &incoming) {
+            Some(out) => (mount, outlet::write(client, out, 0).await.map(drop)),
+            None => (mount, Err(failure.into())),
+        },
+    };
+    let keep = match result {
+        Ok(()) => terms.keep_alive,
+        Err(Halt::Gone) => {
+            tally.status = 0;
+            false
+        }
+        Err(Halt::Failed(failure)) => {
+            tally.status = failure.status;
+            terms.keep_alive &= !failure.close;
+            let mut head = Head::new(&terms, failure.status);
+            head.header(failure::request_id_header(mount.dialect), request_id.as_bytes());
+            let out = failure.render(mount.dialect, &mut head, &request_id);
+            outlet::write(client, out, 0).await.is_ok() && terms.keep_alive
+        }
+    };
+    account::settle(core, tally);
+    client.recycle(std::mem::take(&mut incoming.buf));
+    keep
+}
+
+impl Visit<'_> {
+    /// Steps 2 to 8 of the path; 1 lies before it, and 9 behind.
+    async fn answer(
+        &self,
+        client: &mut ClientConn,
+        incoming: &mut Incoming,
+        route: &Route,
+        tally: &mut Tally,
+    ) -> Result<(), Halt> {
+        if incoming.head.method == Method::Options {
+            let out = own::preflight(self.terms, incoming).unwrap_or_default();
+            return outlet::write(client, out, 0).await.map(drop);
+        }
+        tally.status = 200;
+        match &route.target {
+            Target::Own(own) => own::answer(self, client, *own).await,
+            Target::Api { operation: Operation::ListModels, .. } => {
+                models::list(self, client, incoming).await
+            }
+            Target::Api { operation: Operation::RetrieveModel, item } => {
+                let id = item.as_deref().unwrap_or_default();
+                models::retrieve(self, client, incoming, id).await
+            }
+            Target::Api { operation, .. } => {
+                let ask = ingress::ask(incoming)?;
+                self.ask(client, incoming, *operation, &ask, &route.query, tally).await
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the facts of one request, each used once")]
+    async fn ask(
+        &self,
+        client: &mut ClientConn,
+        incoming: &mut Incoming,
+        operation: Operation,
+        ask: &Ask,
+        query: &str,
+        tally: &mut Tally,
+    ) -> Result<(), Halt> {
+        let (provider, model) = self.provider_of(&ask.model)?;
+        let key = self.key_of(provider, model)?;
+        let dialect = self.mount.dialect;
+        if provider.row.in_process {
+            return mock::serve(self, client, incoming, provider, model, tally).await;
+        }
+        let endpoint = endpoint::resolve(provider, key, operation, dialect, model, ask.stream);
+        let endpoint = match endpoint {
+            Err(endpoint::NoEndpoint::NotSpoken(Operation::CountTokens)) => {
+                return own::estimate(self, client, incoming).await;
+            }
+            other => other.map_err(|error| {
+                Failure::invalid(format!("{}: {error}", provider.name))
+            })?,
+        };
+        if operation == Operation::CountTokens && endpoint.dialect != dialect {
+            return own::estimate(self, client, incoming).await;
+        }
+        let same = endpoint.dialect == dialect;
+        let course = Course {
+            provider,
+            key,
+            model: endpoint.model,
+            operation,
+            query: if same { query } else { "" },
+            stream: ask.stream,
+            absolute: provider.network.transport.proxy.is_some() && !endpoint.origin.tls,
+            endpoint,
+        };
+        tally.upstream = Some(course.endpoint.dialect);
+        self.exchange(client, incoming, &course, ask, tally).await
+    }
+
+    /// Sends the request where it goes, and passes the answer on.
+    async fn exchange(
+        &self,
+        client: &mut ClientConn,
+        incoming: &mut Incoming,
+        course: &Course<'_>,
+        ask: &Ask,
+        tally: &mut Tally,
+    ) -> Result<(), Halt> {
+        let (core, dialect) = (self.core, self.mount.dialect);
+        let mut loss = Loss::default();
+        let mut reply = Reply::default();
+        let same = course.endpoint.dialect == dialect;
+        let body = if same {
+            outgoing::identity_body(course, incoming.body())?
+        } else {
+            let mut request = outgoing::decode(dialect, incoming.body(), &mut loss)?;
+            request.model = course.model.into();
+            reply = self.reply(ask, &request, incoming.body());
+            Some(outgoing::encode(course, &request, &mut loss, self.strict)?)
+        };
+        tally.losses = loss.entries().len() as u64;
+        let own_body = body.is_none();
+        let filter = &self.snapshot.client.header_filter;
+        let mut parcel = outgoing::parcel(course, incoming, filter, body)?;
+        let sent =
+            exchange::send(core, client, course.provider, &course.endpoint.origin, &mut parcel).await;
+        if own_body {
+            incoming.buf = parcel.buf;
+        }
+        let answer = sent?;
+        let scene = Scene {
+            terms: self.terms,
+            provider: course.provider,
+            client: dialect,
+            upstream: course.endpoint.dialect,
+            stream: ask.stream,
+            heartbeat: self.snapshot.client.heartbeat,
+            loss: &loss,
+        };
+        tally.status = answer.head.status;
+        if !(200..300).contains(&answer.head.status) {
+            return Err(self.refused(client, &scene, answer).await);
+        }
+        let streamed =
+            answer.header("content-type").is_some_and(|kind| kind.contains("event-stream"));
+        match (same, ask.stream && streamed) {
+            (true, true) => identity::stream(core, client, &scene, answer, tally).await,
+            (true, false) => identity::whole(core, client, &scene, answer, tally).await,
+            (false, true) => transcode::stream(core, client, &scene, answer, reply, tally).await,
+            (false, false) => transcode::whole(core, client, &scene, answer, reply, tally).await,
+        }
+    }
+
+    /// What the upstream's refusal means for the client: its status, message, ids and retry advice.
+    async fn refused(
+        &self,
+        client: &mut ClientConn,
+        scene: &Scene<'_>,
+        mut answer: Answer,
+    ) -> Halt {
+        self.core.counters.upstream_failures.add(1);
+        if let Err(halt) = answer.read_whole(client, scene.provider, 4 << 20).await {
+            return halt;
+        }
+        let failure = Failure::of_upstream(scene, &answer);
+        answer.finish(self.core);
+        failure.into()
+    }
+
+    /// The provider that a model's name means, and the name without its prefix.
+    ///
+    /// # Errors
+    /// 400 naming the known providers.
+    pub fn provider_of<'m>(&self, model: &'m str) -> Result<(&Provider, &'m str), Failure> {
+        let providers = &self.snapshot.providers;
+        let (prefix, model) = model_name::split(model, |name| providers.is_known(name));
+        let name = prefix.unwrap_or(self.mount.provider);
+        if let Some(provider) = providers.get(name) {
+            return Ok((provider, model));
+        }
+        let configured: Vec<_> = providers.iter().map(|provider| &*provider.name).collect();
+        let message = format!(
+            "the provider {name} is not configured; configured are: {}. A model is named \
+             provider/model; known providers are: {}",
+            configured.join(", "),
+            providers.known_names().collect::<Vec<_>>().join(", ")
+        );
+        Err(Failure::invalid(message))
+    }
+
+    /// A key of the provider that serves the model, drawn by weight.
+    fn key_of<'p>(&self, provider: &'p Provider, model: &str) -> Result<Option<&'p Key>, Failure> {
+        let fits = |key: &&Key| key.enabled && key.weight > 0.0 && model_name::serves(key, model);
+        let total: f64 = provider.keys.iter().filter(fits).map(|key| key.weight).sum();
+        let mut draw = fastrand::f64() * total;
+        let mut last = None;
+        for key in provider.keys.iter().filter(fits) {
+            last = Some(key);
+            draw -= key.weight;
+            if draw <= 0.0 {
+                break;
+            }
+        }
+        if last.is_none() && !provider.keyless && !provider.keys.is_empty() {
+            let message = format!("no key of the provider {} serves the model {model}", provider.name);
+            return Err(Failure::invalid(message));
+        }
+        Ok(last)
+    }
+
+    fn reply(&self, ask: &Ask, request: &crate::chat::Request<'_>, body: &[u8]) -> Reply {
+        let request_body = match self.mount.dialect {
+            Dialect::OpenAiResponses => String::from_utf8_lossy(body).into_owned(),
+            _ => String::new(),
+        };
+        Reply {
+            model: ask.model.clone(),
+            id: self.request_id.to_owned(),
+            created: own::unix_seconds(),
+            include_usage: request.include_usage,
+            request_body,
+            ..Reply::default()
+        }
+    }
+}
+
+/// A fresh id: 24 characters that need no escaping anywhere.
+fn request_id() -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let bits = fastrand::u128(..);
+    (0..24).map(|at| char::from(ALPHABET[(bits >> (at * 5)) as usize & 31])).collect()
+}
+
+/// A whole answer of the gateway's own making.
+async fn say(
+    visit: &Visit<'_>,
+    client: &mut ClientConn,
+    content_type: &str,
+    body: &[u8],
+) -> Result<(), Halt> {
+    let mut head = Head::new(visit.terms, 200);
+    head.header("content-type", content_type.as_bytes());
+    head.header(failure::request_id_header(visit.mount.dialect), visit.request_id.as_bytes());
+    let out = head.whole(body);
+    outlet::write(client, out, 0).await.map(drop)
+}
+
+/// Reads the client's request as the hub sees it, for answers that need no upstream.
+fn request_of<'a>(
+    visit: &Visit<'_>,
+    incoming: &'a Incoming,
+    loss: &mut Loss,
+) -> Result<crate::chat::Request<'a>, Failure> {
+    let mut request = outgoing::decode(visit.mount.dialect, incoming.body(), loss)?;
+    // What the gateway answers itself is answered in the client's own language: nothing is lost.
+    *loss = Loss::default();
+    if let Ok(ask) = ingress::ask(incoming) {
+        request.stream = ask.stream;
+    }
+    Ok(request)
+}
+
+/// Writes a whole message in the client's dialect.
+fn whole_message(dialect: Dialect, folded: &crate::chat::Folded, reply: &Reply) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    dialect::encode_message(dialect, folded, reply, &mut out);
+    out
+}

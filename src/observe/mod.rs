@@ -1,1 +1,9 @@
-//! (being written)
+//! What operators see: counters of every worker, added up when they are asked for.
+//!
+//! In: facts of one request, counted by the worker that served it, in memory of its own. Out: the
+//! Prometheus text format. Never: a lock, a shared cache line, or an allocation while counting.
+
+pub mod log;
+mod metrics;
+
+pub use metrics::{Count, Counters, Registry};

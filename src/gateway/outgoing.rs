@@ -1,0 +1,230 @@
+//! The request as it goes upstream: head and body.
+//!
+//! In: the client's request, the provider, key and endpoint that were chosen. Out: a [`Parcel`].
+//! Same dialect on both sides: the client's body, of which only what has to differ is spliced.
+//! Otherwise the body is read into the hub and written anew, and what could not be said is listed.
+//! Never: sends a credential of the client, or a header that the rules keep back.
+
+use super::exchange::Parcel;
+use super::failure::{Failure, Whose};
+use crate::chat::{Dialect, ErrorKind, Loss, Request};
+use crate::dialect::{self, Malformed};
+use crate::net::client_conn::Incoming;
+use crate::provider::credentials::{self, Credited};
+use crate::provider::header_filter::HeaderFilter;
+use crate::provider::{Endpoint, Envelope, Key, Operation, Origin, Provider};
+use crate::wire::http1;
+use crate::wire::json_scan::{self, DEPTH_MAX};
+use crate::wire::json_splice::{self, Edit};
+
+/// Named to upstreams where the client's own name is not passed on.
+const USER_AGENT: &str = concat!("finops-gateway/", env!("CARGO_PKG_VERSION"));
+
+/// A target of a request, resolved.
+#[derive(Debug)]
+pub struct Course<'p> {
+    pub provider: &'p Provider,
+    pub key: Option<&'p Key>,
+    pub endpoint: Endpoint<'p>,
+    pub operation: Operation,
+    /// The model in the provider's own terms.
+    pub model: &'p str,
+    /// In one-to-one correspondence with the client's query; empty across dialects.
+    pub query: &'p str,
+    pub stream: bool,
+    /// The connection goes through a proxy that wants the whole address.
+    pub absolute: bool,
+}
+
+/// The client's body for an upstream of the same dialect.
+///
+/// # Errors
+/// 400 when the body is none that can be spliced.
+pub fn identity_body(course: &Course<'_>, body: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+    let wanted = ["model", "stream", "headers", "anthropic_version"];
+    let found = json_scan::scan(body, DEPTH_MAX, &wanted).map_err(|fault| {
+        Failure::invalid(format!("the request body: {} at byte {}", fault.what, fault.at))
+    })?;
+    let [model, stream, headers, version] = found;
+    let mut quoted = Vec::with_capacity(course.model.len() + 2);
+    crate::wire::json_write::string(&mut quoted, course.model);
+    let mut edits: Vec<Edit<'_>> = Vec::new();
+    // A key that a client put into its body by mistake must not travel (clients.md §0.2).
+    edits.extend(headers.map(|value| Edit::Remove { value }));
+    let added;
+    match course.endpoint.envelope {
+        Envelope::Plain | Envelope::ModelInPath => {
+            let value = model.filter(|span| span.of(body) != quoted.as_slice());
+            edits.extend(value.map(|value| Edit::Replace { value, with: &quoted }));
+        }
+        Envelope::AnthropicVersion(wanted) => {
+            edits.extend(model.map(|value| Edit::Remove { value }));
+            edits.extend(stream.map(|value| Edit::Remove { value }));
+            if version.is_none() {
+                added = format!("\"{wanted}\"");
+                edits.push(Edit::Insert { name: "anthropic_version", value: added.as_bytes() });
+            }
+        }
+    }
+    if edits.is_empty() {
+        return Ok(None);
+    }
+    let mut body = body.to_vec();
+    json_splice::apply(&mut body, &edits).map_err(|misfit| Failure::invalid(misfit.to_string()))?;
+    Ok(Some(body))
+}
+
+/// Reads the client's body into the hub.
+///
+/// # Errors
+/// 400 with the path of what is wrong.
+pub fn decode<'a>(
+    client: Dialect,
+    body: &'a [u8],
+    loss: &mut Loss,
+) -> Result<Request<'a>, Failure> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| Failure::invalid(format!("no UTF-8 at byte {}", error.valid_up_to())))?;
+    dialect::decode_request(client, text, loss).map_err(malformed)
+}
+
+/// Writes the hub's request for the upstream.
+///
+/// # Errors
+/// 400 when it can't be said at all, or when `strict` and something was lost.
+pub fn encode(
+    course: &Course<'_>,
+    request: &Request<'_>,
+    loss: &mut Loss,
+    strict: bool,
+) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::with_capacity(1024);
+    let manner = (course.provider.row.manner)();
+    dialect::encode_request(course.endpoint.dialect, request, &manner, &mut body, loss)
+        .map_err(malformed)?;
+    if strict && !loss.is_empty() {
+        let message = format!(
+            "{} cannot carry: {} (x-bf-strict)",
+            course.provider.name,
+            loss.header_value().replace(',', ", ")
+        );
+        return Err(Failure::invalid(message));
+    }
+    Ok(body)
+}
+
+fn malformed(error: Malformed) -> Failure {
+    let message = if error.path.is_empty() { error.message } else { error.to_string() };
+    Failure::invalid(message)
+}
+
+/// Writes the head for `body`, which stands in `buf[start..]`.
+///
+/// # Errors
+/// When the provider has no usable credential.
+pub fn parcel(
+    course: &Course<'_>,
+    incoming: &Incoming,
+    filter: &HeaderFilter,
+    buf: Vec<u8>,
+    start: usize,
+) -> Result<Parcel, Failure> {
+    let origin = course.endpoint.origin.as_ref();
+    let get = matches!(course.operation, Operation::ListModels | Operation::RetrieveModel);
+    let mut head = Vec::with_capacity(1024);
+    let target = target(course, origin);
+    if !http1::request_line(&mut head, if get { "GET" } else { "POST" }, &target) {
+        return Err(Failure::invalid("the model's name can't stand in a request line"));
+    }
+    http1::header(&mut head, "host", host(origin).as_bytes());
+    let credited = credentials::headers(
+        course.provider,
+        course.key,
+        &course.endpoint,
+        None,
+        &mut |name, value| {
+            http1::header(&mut head, name, value.as_bytes());
+        },
+    );
+    match credited {
+        Credited::Complete => {}
+        Credited::NeedsKey | Credited::NeedsToken | Credited::Sign => {
+            return Err(no_credential(course.provider));
+        }
+    }
+    pass_headers(course, incoming, filter, &mut head);
+    if !get {
+        http1::header(&mut head, "content-type", b"application/json");
+        http1::content_length(&mut head, (buf.len() - start) as u64);
+    }
+    http1::end_head(&mut head);
+    Ok(Parcel { head, buf, start, head_only: false })
+}
+
+fn no_credential(provider: &Provider) -> Failure {
+    let message = format!("no key is configured for the provider {}", provider.name);
+    Failure::new(401, ErrorKind::Authentication, Whose::Gateway, message)
+}
+
+fn target(course: &Course<'_>, origin: &Origin) -> String {
+    let mut target = String::new();
+    if course.absolute {
+        target.push_str("http://");
+        target.push_str(&host(origin));
+    }
+    target.push_str(&course.endpoint.target);
+    if !course.query.is_empty() {
+        target.push(if course.endpoint.target.contains('?') { '&' } else { '?' });
+        target.push_str(course.query);
+    }
+    target
+}
+
+fn host(origin: &Origin) -> String {
+    match (origin.tls, origin.port) {
+        (true, 443) | (false, 80) => origin.host.to_string(),
+        (_, port) => format!("{}:{port}", origin.host),
+    }
+}
+
+/// The client's headers that the rules let through, and the provider's own.
+fn pass_headers(
+    course: &Course<'_>,
+    incoming: &Incoming,
+    filter: &HeaderFilter,
+    head: &mut Vec<u8>,
+) {
+    let mut betas = String::new();
+    let mut sent: smallvec::SmallVec<[String; 8]> = smallvec::SmallVec::new();
+    for (name, value) in incoming.head.headers(&incoming.buf) {
+        let name = name.to_ascii_lowercase();
+        let name = match filter.extra(&name) {
+            Some(extra) => extra.to_owned(),
+            None if credentials::forwards(course.provider, filter, &name) => name,
+            None => continue,
+        };
+        if name == "anthropic-beta" {
+            if !betas.is_empty() {
+                betas.push(',');
+            }
+            betas.push_str(&String::from_utf8_lossy(value));
+            continue;
+        }
+        if http1::header(head, &name, value) {
+            sent.push(name);
+        }
+    }
+    let beta = credentials::beta(course.provider, (!betas.is_empty()).then_some(betas.as_str()));
+    if let Some(beta) = beta {
+        http1::header(head, "anthropic-beta", beta.as_bytes());
+    }
+    let was_sent = |name: &str| sent.iter().any(|sent| sent == name);
+    let mut agent = was_sent("user-agent");
+    credentials::fixed(course.provider, &course.endpoint, was_sent, &mut |name, value| {
+        agent |= name == "user-agent";
+        http1::header(head, name, value.as_bytes());
+    });
+    if !agent {
+        http1::header(head, "user-agent", USER_AGENT.as_bytes());
+    }
+}

@@ -1,0 +1,112 @@
+//! Writes the head of an answer to a client.
+//!
+//! In: a status, headers, how the body is framed. Out: bytes, ready for the socket. Hop-by-hop
+//! headers are the writer's own affair; values that could split a head are left out.
+//! Never: forwards `set-cookie` or a header that would speak for this server.
+
+use crate::wire::http1;
+
+/// Headers of an upstream's answer that never reach the client: hop-by-hop ones, and those by which
+/// the upstream's server speaks of itself.
+const KEPT_BACK: [&str; 15] = [
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "content-length",
+    "te",
+    "trailer",
+    "upgrade",
+    "proxy-authenticate",
+    "proxy-connection",
+    "set-cookie",
+    "alt-svc",
+    "strict-transport-security",
+    "www-authenticate",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+];
+
+/// What the client's request said about its answer.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    pub http11: bool,
+    pub keep_alive: bool,
+    /// HEAD: the head of the answer, but not its body.
+    pub head_only: bool,
+    /// Lines that every answer to this client carries (CORS), each with its line end.
+    pub always: Vec<u8>,
+}
+
+/// A head being written.
+#[derive(Debug)]
+pub struct Head<'t> {
+    terms: &'t Terms,
+    out: Vec<u8>,
+    keep_alive: bool,
+}
+
+impl<'t> Head<'t> {
+    pub fn new(terms: &'t Terms, status: u16) -> Self {
+        let mut out = Vec::with_capacity(1024);
+        http1::status_line(&mut out, status);
+        Self { terms, out, keep_alive: terms.keep_alive }
+    }
+
+    /// Adds a header, unless its value could break out of its line.
+    pub fn header(&mut self, name: &str, value: &[u8]) -> &mut Self {
+        http1::header(&mut self.out, name, value);
+        self
+    }
+
+    /// Adds a header of the upstream's answer, if it is one for the client.
+    pub fn pass(&mut self, name: &str, value: &[u8]) -> &mut Self {
+        if !KEPT_BACK.iter().any(|kept| kept.eq_ignore_ascii_case(name)) {
+            http1::header(&mut self.out, name, value);
+        }
+        self
+    }
+
+    /// The connection ends with this answer.
+    pub fn closing(&mut self) -> &mut Self {
+        self.keep_alive = false;
+        self
+    }
+
+    /// Ends the head for a body of `length` bytes; the body is not part of it.
+    pub fn with_length(&mut self, length: usize) -> Vec<u8> {
+        let mut text = itoa::Buffer::new();
+        http1::header(&mut self.out, "content-length", text.format(length).as_bytes());
+        self.finish()
+    }
+
+    /// Ends the head for a body of unknown length: chunked, or up to the connection's end (1.0).
+    pub fn with_chunks(&mut self) -> Vec<u8> {
+        if self.terms.http11 {
+            http1::header(&mut self.out, "transfer-encoding", b"chunked");
+        } else {
+            self.keep_alive = false;
+        }
+        self.finish()
+    }
+
+    /// The whole answer with its body.
+    pub fn whole(&mut self, body: &[u8]) -> Vec<u8> {
+        let mut out = self.with_length(body.len());
+        if !self.terms.head_only {
+            out.extend_from_slice(body);
+        }
+        out
+    }
+
+    fn finish(&mut self) -> Vec<u8> {
+        self.out.extend_from_slice(&self.terms.always);
+        match (self.terms.http11, self.keep_alive) {
+            (true, true) => {}
+            (true, false) => http1::header(&mut self.out, "connection", b"close"),
+            (false, true) => http1::header(&mut self.out, "connection", b"keep-alive"),
+            (false, false) => {}
+        }
+        self.out.extend_from_slice(b"\r\n");
+        std::mem::take(&mut self.out)
+    }
+}

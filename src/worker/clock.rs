@@ -1,0 +1,109 @@
+//! Deadlines of one worker: a slab that one ticking task looks through.
+//!
+//! In: an [`Alarm`] per connection, set to "this long from now". Out: the task that waits on it is
+//! woken once the time is over. Setting an alarm is one store: no timer wheel, no system call; the
+//! price is a resolution of [`TICK`]. Never: shared between threads.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// How late an alarm may go off.
+pub const TICK: Duration = Duration::from_millis(50);
+
+/// The alarms of one worker.
+#[derive(Debug)]
+pub struct Clock {
+    origin: Instant,
+    /// Milliseconds since `origin`, as of the last tick.
+    now_ms: Cell<u64>,
+    alarms: RefCell<slab::Slab<Slot>>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// 0: not set. `u64::MAX`: gone off.
+    due_ms: u64,
+    waker: Option<Waker>,
+}
+
+/// Goes off once, after the time that it was last set to.
+#[derive(Debug)]
+pub struct Alarm {
+    clock: Rc<Clock>,
+    index: usize,
+}
+
+impl Clock {
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self {
+            origin: Instant::now(),
+            now_ms: Cell::new(1),
+            alarms: RefCell::new(slab::Slab::new()),
+        })
+    }
+
+    /// Milliseconds since the worker's start, at most one [`TICK`] old. Costs nothing.
+    pub fn coarse_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    pub fn alarm(self: &Rc<Self>) -> Alarm {
+        let index = self.alarms.borrow_mut().insert(Slot::default());
+        Alarm { clock: Rc::clone(self), index }
+    }
+
+    /// One turn of the ticking task: wakes all whose time is over.
+    pub fn tick(&self) {
+        let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX - 1).max(1);
+        self.now_ms.set(now);
+        let mut due = Vec::new();
+        for (_, slot) in self.alarms.borrow_mut().iter_mut() {
+            if slot.due_ms != 0 && slot.due_ms <= now {
+                slot.due_ms = u64::MAX;
+                due.extend(slot.waker.take());
+            }
+        }
+        for waker in due {
+            waker.wake();
+        }
+    }
+}
+
+impl Alarm {
+    /// Sets the alarm to `after` from now; an earlier setting is forgotten.
+    pub fn set(&self, after: Duration) {
+        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX / 2);
+        self.write(self.clock.now_ms.get().saturating_add(after).saturating_add(1));
+    }
+
+    pub fn clear(&self) {
+        self.write(0);
+    }
+
+    /// Ready once the alarm has gone off; else the task will be woken when it does.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut alarms = self.clock.alarms.borrow_mut();
+        let Some(slot) = alarms.get_mut(self.index) else { return Poll::Pending };
+        if slot.due_ms == u64::MAX {
+            return Poll::Ready(());
+        }
+        if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            slot.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn write(&self, due_ms: u64) {
+        if let Some(slot) = self.clock.alarms.borrow_mut().get_mut(self.index) {
+            slot.due_ms = due_ms;
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.clock.alarms.borrow_mut().try_remove(self.index);
+    }
+}
