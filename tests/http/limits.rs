@@ -32,7 +32,7 @@ fn header_block_over_64_kib_is_431() {
 fn too_many_headers_are_431() {
     let upstream = Upstream::plain();
     let gateway = Start::at(upstream.at).run();
-    let headers = |count: usize| (0..count).map(|n| format!("X-{n}: v\r\n")).collect::<String>();
+    let headers = |count: usize| "X-Another: v\r\n".repeat(count);
     for path in PATHS {
         // with Host and Content-Length
         assert_eq!(gateway.ask(&with_header(path, &headers(126))).status, 200);

@@ -175,7 +175,7 @@ fn every_framing_of_a_body_is_passed_on() {
             format!(
                 "transfer-encoding: chunked\r\n\r\n1\r\n{{\r\n{:x};e=1\r\n{}\r\n0\r\ntrailer: x\r\n\r\n",
                 COMPLETION.len() - 1,
-                &COMPLETION[1..]
+                COMPLETION.strip_prefix('{').unwrap()
             ),
         ),
         ("HTTP/1.0", format!("\r\n{COMPLETION}")),

@@ -61,7 +61,7 @@ impl Client {
 
     /// Reads some bytes into the buffer; 0 at the end of the connection.
     fn fill(&mut self) -> usize {
-        let mut chunk = [0; 64 * 1024];
+        let mut chunk = [0; 16 * 1024];
         let count = match self.socket.read(&mut chunk) {
             Ok(count) => count,
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,

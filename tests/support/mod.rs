@@ -9,4 +9,4 @@ pub mod upstream;
 
 pub use client::{Client, Response};
 pub use gateway::Gateway;
-pub use upstream::{Call, Upstream};
+pub use upstream::Upstream;

@@ -2,14 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// One request that arrived, with the connection to answer it on.
 pub struct Call {
-    /// Number of the connection, from 0.
-    pub connection: usize,
     /// Number of the request on its connection, from 0.
     pub turn: usize,
     pub head: String,
@@ -82,12 +79,10 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let (tell, seen) = channel();
-        let number = AtomicUsize::new(0);
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
                 let (answer, tell) = (answer.clone(), tell.clone());
-                let connection = number.fetch_add(1, Ordering::Relaxed);
-                std::thread::spawn(move || serve(&socket, connection, &tell, &answer));
+                std::thread::spawn(move || serve(&socket, &tell, &answer));
             }
         });
         Self { at, seen }
@@ -111,12 +106,7 @@ impl Upstream {
     }
 }
 
-fn serve<F>(
-    socket: &TcpStream,
-    connection: usize,
-    tell: &Sender<(String, Vec<u8>)>,
-    answer: &F,
-) -> Option<()>
+fn serve<F>(socket: &TcpStream, tell: &Sender<(String, Vec<u8>)>, answer: &F) -> Option<()>
 where
     F: Fn(&mut Call) -> bool,
 {
@@ -126,7 +116,7 @@ where
     for turn in 0.. {
         let (head, body) = request(&mut reader, &mut buffer)?;
         let _ = tell.send((head.clone(), body.clone()));
-        let mut call = Call { connection, turn, head, body, socket: socket.try_clone().ok()? };
+        let mut call = Call { turn, head, body, socket: socket.try_clone().ok()? };
         if !answer(&mut call) {
             break;
         }
