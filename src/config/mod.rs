@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod cli;
 pub mod cors;
 pub mod fault;
 pub mod file;

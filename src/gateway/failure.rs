@@ -166,7 +166,7 @@ impl Failure {
             head.header("content-type", b"application/json");
         }
         if client == Dialect::Bedrock {
-            head.header("x-amzn-errortype", errors::aws_exception(self.fault.kind).as_bytes());
+            head.header("x-amzn-errortype", errors::bedrock_exception(self.fault.kind).as_bytes());
         }
         if self.close {
             head.closing();
