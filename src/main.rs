@@ -1,1 +1,231 @@
-fn main() {}
+//! The process: arguments, start, signals, end.
+//!
+//! Start: read the configuration, find the ring's flags, start one worker per core, wait until all
+//! listen. Then this thread is the control thread. End: at SIGTERM or SIGINT the workers drain.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use finops_gateway::config::Snapshot;
+use finops_gateway::config::cli::{self, Command, Flags};
+use finops_gateway::control::{demo, resolver};
+use finops_gateway::gateway::station::{self, Mail, Outfit};
+use finops_gateway::net::tls;
+use finops_gateway::net::upstream::Lookup;
+use finops_gateway::observe::{Registry, log};
+use finops_gateway::worker::{self, Seat, ring};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Look-ups that may wait for an answer.
+const LOOKUPS_MAX: usize = 1024;
+/// Mail that a worker may leave unread.
+const MAIL_MAX: usize = 256;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(message) => {
+            log::error(&message, &[]);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, String> {
+    let flags = cli::parse();
+    log::configure(flags.log_level(), flags.log_pretty());
+    match flags.command {
+        Some(Command::Check) => return Ok(cli::check(&flags)),
+        Some(Command::Schema) => return Ok(cli::schema()),
+        Some(Command::Demo) | None => {}
+    }
+    let snapshot = Arc::new(cli::load(&flags)?);
+    let running = start(&flags, &snapshot)?;
+    control(&flags, running, &snapshot)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The workers, and the way to them.
+struct Running {
+    address: SocketAddr,
+    mail: Vec<flume::Sender<Mail>>,
+    lookups: flume::Receiver<Lookup>,
+    threads: Vec<JoinHandle<std::io::Result<()>>>,
+}
+
+fn start(flags: &Flags, snapshot: &Arc<Snapshot>) -> Result<Running, String> {
+    let roots = std::thread::spawn(system_roots);
+    let (driver, refused) = ring::probe(flags.driver())
+        .map_err(|error| format!("io_uring is refused: {error}"))?;
+    match refused {
+        Some(error) => log::warn(
+            "io_uring is refused here: serving with epoll",
+            &[("reason", &error.to_string())],
+        ),
+        None => log::info("event loop", &[("driver", driver.name())]),
+    }
+    let (reserved, address) = reserve(flags)?;
+    let cpus = worker::cpus();
+    let workers = flags.workers.unwrap_or(cpus.len()).max(1);
+    let registry = Registry::new(workers);
+    let (ask, lookups) = flume::bounded(LOOKUPS_MAX);
+    let (ready, listening) = flume::bounded(workers);
+    let tls = match &snapshot.server.tls {
+        Some(tls) => {
+            let key = tls.key_pem.expose().as_bytes();
+            Some(Arc::new(tls::server_config(tls.cert_pem.as_bytes(), key)?))
+        }
+        None => None,
+    };
+    let roots: Arc<[_]> = roots.join().map_err(|_| "reading the system's roots failed")?.into();
+    let (mut threads, mut mail) = (Vec::new(), Vec::new());
+    for index in 0..workers {
+        let (send, receive) = flume::bounded(MAIL_MAX);
+        mail.push(send);
+        let seat = Seat { index, cpu: cpus[index % cpus.len()], driver };
+        let outfit = Outfit {
+            seat,
+            workers,
+            address,
+            snapshot: Arc::clone(snapshot),
+            registry: registry.clone(),
+            lookups: ask.clone(),
+            roots: Arc::clone(&roots),
+            tls: tls.clone(),
+            mail: receive,
+            ready: ready.clone(),
+        };
+        let thread = worker::start(seat, move |clock| station::run(outfit, clock));
+        threads.push(thread.map_err(|error| format!("no thread for a worker: {error}"))?);
+    }
+    drop((ready, ask));
+    for _ in 0..workers {
+        match listening.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(format!("cannot listen on {address}: {error}")),
+            Err(_) => return Err(worker_failure(threads)),
+        }
+    }
+    drop(reserved);
+    let (at, count) = (address.to_string(), workers.to_string());
+    log::info("listening", &[("address", &at), ("workers", &count)]);
+    Ok(Running { address, mail, lookups, threads })
+}
+
+fn worker_failure(threads: Vec<JoinHandle<std::io::Result<()>>>) -> String {
+    for thread in threads {
+        match thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return format!("a worker could not start: {error}"),
+            Err(_) => return "a worker panicked at its start".to_owned(),
+        }
+    }
+    "a worker ended at its start".to_owned()
+}
+
+/// Certificates that this host trusts; where it has none, the bundled ones are taken later.
+fn system_roots() -> Vec<rustls::pki_types::CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs
+}
+
+/// Binds the address without listening, so that port 0 becomes a number that all workers share,
+/// and an address in use is noticed before anything starts.
+fn reserve(flags: &Flags) -> Result<(socket2::Socket, SocketAddr), String> {
+    let (host, port) = (flags.host.as_str(), flags.port);
+    let bad = |error: &dyn std::fmt::Display| format!("cannot listen on {host}:{port}: {error}");
+    let mut found: Vec<_> = (host, port).to_socket_addrs().map_err(|error| bad(&error))?.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    let address = *found.first().ok_or_else(|| bad(&"no such host"))?;
+    in_use(address).map_err(|error| bad(&error))?;
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)
+        .map_err(|error| bad(&error))?;
+    socket.set_reuse_port(true).map_err(|error| bad(&error))?;
+    socket.set_reuse_address(true).map_err(|error| bad(&error))?;
+    socket.bind(&address.into()).map_err(|error| bad(&error))?;
+    let bound = socket.local_addr().map_err(|error| bad(&error))?;
+    let bound = bound.as_socket().ok_or_else(|| bad(&"no internet address"))?;
+    Ok((socket, bound))
+}
+
+/// `SO_REUSEPORT` would let a second gateway share the port unnoticed: try without it first.
+fn in_use(address: SocketAddr) -> std::io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}
+
+/// This thread's work until the process ends.
+fn control(flags: &Flags, running: Running, snapshot: &Arc<Snapshot>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no control runtime: {error}"))?;
+    let Running { address, mail, lookups, threads } = running;
+    runtime.block_on(async {
+        let rules = Arc::clone(snapshot);
+        let allowed = move |host: &str, address: IpAddr| may_mean(&rules, host, address);
+        let tell = {
+            let mail = mail.clone();
+            move |host: &str, addresses: Arc<[IpAddr]>| {
+                for worker in &mail {
+                    let news =
+                        Mail::Addresses { host: host.into(), addresses: Arc::clone(&addresses) };
+                    // A worker that is that far behind asks again.
+                    let _behind = worker.try_send(news);
+                }
+            }
+        };
+        tokio::spawn(resolver::run(lookups, allowed, tell));
+        if matches!(flags.command, Some(Command::Demo)) {
+            demo::run(address).await?;
+        }
+        let name = stop_signal().await.map_err(|error| error.to_string())?;
+        log::info("draining", &[("signal", name)]);
+        Ok::<_, String>(())
+    })?;
+    for worker in &mail {
+        // A worker that has ended has nothing to drain.
+        let _ended = worker.send(Mail::Drain);
+    }
+    for thread in threads {
+        match thread.join() {
+            Ok(result) => result.map_err(|error| format!("a worker failed: {error}"))?,
+            Err(_) => return Err("a worker panicked".to_owned()),
+        }
+    }
+    Ok(())
+}
+
+/// Whether any provider at `host` may be reached at `address`.
+fn may_mean(snapshot: &Snapshot, host: &str, address: IpAddr) -> bool {
+    let private = snapshot.providers.iter().any(|provider| {
+        let own = provider.keys.iter().filter_map(|key| key.origin.as_ref()).map(|(at, _)| at);
+        let mut at = std::iter::once(&provider.origin).chain(own);
+        provider.network.allow_private && at.any(|origin| &*origin.host == host)
+    });
+    // A proxy is the operator's own choice, wherever it stands.
+    let proxy = snapshot.providers.iter().any(|provider| {
+        let proxy = provider.network.transport.proxy.as_ref();
+        proxy.is_some_and(|proxy| &*proxy.origin.host == host)
+    });
+    resolver::may_mean(address, private || proxy)
+}
+
+async fn stop_signal() -> std::io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}

@@ -69,10 +69,9 @@ fn pair_of(name: &str) -> Option<(Dialect, Dialect)> {
 fn framing(dialect: Dialect) -> Framing {
     match dialect {
         Dialect::Bedrock => Framing::AwsEventStream,
-        Dialect::Anthropic
-        | Dialect::OpenAiChat
-        | Dialect::OpenAiResponses
-        | Dialect::Gemini => Framing::Sse,
+        Dialect::Anthropic | Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::Gemini => {
+            Framing::Sse
+        }
     }
 }
 
@@ -122,17 +121,18 @@ impl Case {
         json_scan::validate(body.as_bytes(), json_scan::DEPTH_MAX)?;
         let mut loss = Loss::default();
         let mut out = Vec::new();
-        let result = dialect::decode_request(self.client, body, &mut loss).and_then(|mut request| {
-            if let Some(model) = settings["model"].as_str() {
-                request.model = model.to_owned().into();
-            }
-            if let Some(stream) = settings["stream"].as_bool() {
-                request.stream = stream;
-            }
-            let manner = manner(settings);
-            dialect::encode_request(self.upstream, &request, &manner, &mut out, &mut loss)?;
-            Ok(reply_for(&request.model, request.include_usage, body))
-        });
+        let result =
+            dialect::decode_request(self.client, body, &mut loss).and_then(|mut request| {
+                if let Some(model) = settings["model"].as_str() {
+                    request.model = model.to_owned().into();
+                }
+                if let Some(stream) = settings["stream"].as_bool() {
+                    request.stream = stream;
+                }
+                let manner = manner(settings);
+                dialect::encode_request(self.upstream, &request, &manner, &mut out, &mut loss)?;
+                Ok(reply_for(&request.model, request.include_usage, body))
+            });
         let lost = loss.entries().iter().map(|lost| format!("{}: {:?}", lost.path, lost.reason));
         outcome.insert("loss".to_owned(), lost.collect());
         match result {

@@ -109,8 +109,8 @@ impl Faults {
         self.0.len()
     }
 
-    pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
-        self.0.iter()
+    pub fn as_slice(&self) -> &[Fault] {
+        &self.0
     }
 
     /// Says where in the text each fault is, and brings them into the text's order.
@@ -153,7 +153,7 @@ fn place(text: &str, steps: &[Step]) -> Option<(usize, usize)> {
     }
     let offset = (raw.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
     let before = text.as_bytes().get(..offset)?;
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = memchr::memchr_iter(b'\n', before).count() + 1;
     let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
     Some((line, column))
 }

@@ -10,10 +10,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod cli;
 pub mod cors;
 pub mod fault;
+pub mod file;
+pub mod file_client;
 pub mod file_governance;
+pub mod file_providers;
 pub mod file_secret;
+pub mod file_stores;
 pub mod from_env;
 pub mod network;
 
@@ -90,6 +95,15 @@ impl Providers {
         let configured = self.sorted.iter().map(|provider| &*provider.name);
         let others = catalog::ROWS.iter().map(|row| row.name);
         configured.chain(others.filter(|name| self.get(name).is_none()))
+    }
+}
+
+impl<'p> IntoIterator for &'p Providers {
+    type Item = &'p Arc<Provider>;
+    type IntoIter = std::slice::Iter<'p, Arc<Provider>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
@@ -212,7 +226,7 @@ pub struct Pricing {
 
 impl Default for Pricing {
     fn default() -> Self {
-        Self { url: None, sync_interval: Duration::from_secs(86_400) }
+        Self { url: None, sync_interval: Duration::from_hours(24) }
     }
 }
 

@@ -1,1 +1,7 @@
-//! (being written)
+//! The control thread: one single-threaded tokio runtime for everything that may block.
+//!
+//! In: look-ups asked for by workers, signals, changes of the configuration file. Out: mail for every
+//! worker. Never: on the path of a request that has what it needs.
+
+pub mod demo;
+pub mod resolver;

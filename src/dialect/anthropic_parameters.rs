@@ -137,10 +137,9 @@ impl<'t> Target<'t, '_> {
             return (Thinking::Disabled, None);
         }
         let adaptive = model_family::claude_thinks_adaptively(&self.request.model);
-        let forced = matches!(
-            self.request.tool_choice,
-            Some(ToolChoice::Required | ToolChoice::Named(_))
-        ) && !self.request.tools.is_empty();
+        let forced =
+            matches!(self.request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)))
+                && !self.request.tools.is_empty();
         if forced || (unthought_call && !adaptive) {
             loss.push(path, Reason::Value);
             return (Thinking::Unsaid, None);
@@ -243,7 +242,8 @@ impl<'t> Target<'t, '_> {
         if effort.is_none() && schema.is_none() {
             return;
         }
-        let path = if schema.is_some() { request.names.format } else { request.names.reasoning_effort };
+        let path =
+            if schema.is_some() { request.names.format } else { request.names.reasoning_effort };
         if !self.takes("output_config", path, loss) {
             return;
         }

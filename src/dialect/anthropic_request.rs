@@ -119,11 +119,7 @@ fn system<'a>(raw: Raw<'a>, loss: &mut Loss) -> Result<Vec<Part<'a>>, Malformed>
     Ok(parts)
 }
 
-fn messages<'a>(
-    request: &mut Request<'a>,
-    raw: Raw<'a>,
-    loss: &mut Loss,
-) -> Result<(), Malformed> {
+fn messages<'a>(request: &mut Request<'a>, raw: Raw<'a>, loss: &mut Loss) -> Result<(), Malformed> {
     for (at, item) in list("messages", raw)?.enumerate() {
         request.turns.push(turn(Place::item("messages", at), item, loss)?);
     }

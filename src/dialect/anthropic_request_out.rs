@@ -5,6 +5,7 @@
 //! to the [`Loss`]. Never: invents a field that the client did not ask for.
 
 use super::anthropic_parameters;
+use super::expect::is_json;
 use super::seal;
 use super::{Malformed, Manner};
 use crate::chat::{
@@ -215,7 +216,8 @@ fn image_verdict(
 fn document_verdict(media: &Media<'_>, own: bool) -> Result<(), Reason> {
     match &media.source {
         Source::Base64 { media_type, data } => {
-            let readable = media_type == "application/pdf" || plain_text(media_type, data).is_some();
+            let readable =
+                media_type == "application/pdf" || plain_text(media_type, data).is_some();
             if readable { Ok(()) } else { Err(Reason::Value) }
         }
         Source::File { .. } if !own => Err(Reason::Foreign),
@@ -349,7 +351,7 @@ fn write_input(block: &mut Object<'_>, arguments: &str, part: &Part<'_>, loss: &
     let arguments = arguments.trim();
     if arguments.is_empty() {
         block.raw("input", "{}");
-    } else if json_read::is_object(arguments) && readable(arguments) {
+    } else if json_read::is_object(arguments) && is_json(arguments) {
         block.raw("input", arguments);
     } else {
         loss.push(part.place, Reason::Approximated);
@@ -359,18 +361,13 @@ fn write_input(block: &mut Object<'_>, arguments: &str, part: &Part<'_>, loss: &
     }
 }
 
-fn readable(json: &str) -> bool {
-    sonic_rs::from_str::<sonic_rs::LazyValue<'_>>(json).is_ok()
-}
-
 fn write_result(
     block: &mut Object<'_>,
     request: &Request<'_>,
     content: &[Part<'_>],
     loss: &mut Loss,
 ) {
-    let said: Vec<&Part<'_>> =
-        content.iter().filter(|part| can_say(request, part, loss)).collect();
+    let said: Vec<&Part<'_>> = content.iter().filter(|part| can_say(request, part, loss)).collect();
     match said.as_slice() {
         [] => {}
         [Part { kind: PartKind::Text { text, citations: None }, cache: None, .. }] => {
@@ -386,12 +383,7 @@ fn write_result(
     }
 }
 
-fn write_source(
-    block: &mut Object<'_>,
-    request: &Request<'_>,
-    media: &Media<'_>,
-    loss: &mut Loss,
-) {
+fn write_source(block: &mut Object<'_>, request: &Request<'_>, media: &Media<'_>, loss: &mut Loss) {
     let mut source = block.object("source");
     match &media.source {
         Source::Base64 { media_type, data } => match plain_text(media_type, data) {

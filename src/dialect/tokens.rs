@@ -21,11 +21,8 @@ const PER_REFERENCE: u64 = 2_000;
 /// The estimated input tokens of `request`.
 pub fn estimate_tokens(request: &Request<'_>) -> u64 {
     let system: u64 = request.system.iter().map(part).sum();
-    let turns: u64 = request
-        .turns
-        .iter()
-        .map(|turn| PER_TURN + turn.parts.iter().map(part).sum::<u64>())
-        .sum();
+    let turns: u64 =
+        request.turns.iter().map(|turn| PER_TURN + turn.parts.iter().map(part).sum::<u64>()).sum();
     let tools: u64 = request.tools.iter().map(tool).sum();
     let any_tool = if request.tools.is_empty() { 0 } else { ANY_TOOL };
     system + turns + tools + any_tool

@@ -5,8 +5,8 @@
 
 use super::Core;
 use crate::chat::{Dialect, Fault, Folded, StopReason, Usage};
-use crate::dialect::tap::Tap;
-use crate::dialect::transcoder::Transcoder;
+use crate::dialect::Tap;
+use crate::dialect::Transcoder;
 
 /// The facts of one request.
 #[derive(Debug, Default)]

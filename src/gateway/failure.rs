@@ -6,10 +6,12 @@
 
 use std::borrow::Cow;
 
-use super::reply::Head;
+use super::Scene;
+use super::exchange::Answer;
+use super::reply::{Head, kept_back};
 use crate::chat::{Dialect, ErrorKind, Fault};
 use crate::dialect::errors;
-use crate::net::upstream::ConnectError;
+use crate::net::upstream::{ConnectError, HEADROOM};
 
 /// Who has to change something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +111,39 @@ impl Failure {
         failure
     }
 
+    /// An upstream's refusal: status and message as they are, with its request id and retry advice.
+    pub fn of_upstream(scene: &Scene<'_>, answer: &Answer) -> Self {
+        let status = answer.head.status;
+        let body = answer.buf.get(HEADROOM + answer.head.len..).unwrap_or_default();
+        let fault = errors::read(scene.upstream, status, body);
+        let mut failure = Self::new(status, fault.kind, Whose::Upstream, "");
+        failure.retry = match status {
+            401..=403 | 429 | 529 => Retry::Next,
+            408 | 500.. => Retry::Same,
+            _ => Retry::Never,
+        };
+        failure.fault = fault;
+        let same = scene.client == scene.upstream;
+        for (name, value) in answer.head.headers(answer.wire()) {
+            let lower = name.to_ascii_lowercase();
+            let value = String::from_utf8_lossy(value);
+            let name = match lower.as_str() {
+                "request-id" | "x-request-id" | "x-amzn-requestid" if !same => {
+                    request_id_header(scene.client)
+                }
+                "retry-after" | "retry-after-ms" | "x-should-retry" => &lower,
+                name if name.contains("ratelimit") => &lower,
+                _ if same && !kept_back(&lower) => &lower,
+                _ => continue,
+            };
+            failure.headers.push((name.into(), value.into()));
+        }
+        if same {
+            failure.verbatim = Some((scene.upstream, body.to_vec()));
+        }
+        failure
+    }
+
     #[must_use]
     pub fn with_header(mut self, name: &str, value: impl Into<Box<str>>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -131,11 +166,23 @@ impl Failure {
             head.header("content-type", b"application/json");
         }
         if client == Dialect::Bedrock {
-            head.header("x-amzn-errortype", errors::aws_exception(self.fault.kind).as_bytes());
+            head.header("x-amzn-errortype", errors::bedrock_exception(self.fault.kind).as_bytes());
+        }
+        if self.close {
+            head.closing();
         }
         if self.whose != Whose::Upstream && self.retry == Retry::Never && self.status >= 400 {
             head.header("x-should-retry", b"false");
         }
         head.whole(&body)
+    }
+}
+
+/// Under which name a dialect's clients look for the id of a request.
+pub fn request_id_header(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Anthropic => "request-id",
+        Dialect::Bedrock => "x-amzn-requestid",
+        Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::Gemini => "x-request-id",
     }
 }

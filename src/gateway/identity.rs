@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::outlet::{self, Outlet};
 use super::{Core, Scene};
 use crate::chat::{Dialect, ErrorKind, Event, Fault};
-use crate::dialect::tap::Tap;
+use crate::dialect::Tap;
 use crate::dialect::{Encoder, Reply};
 use crate::net::client_conn::ClientConn;
 use crate::net::upstream::{HEADROOM, READ};

@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::failure::Failure;
-use crate::chat::Dialect;
+use super::failure::{Failure, Whose};
+use crate::chat::{Dialect, ErrorKind};
+use crate::net::client_conn::Incoming;
 use crate::provider::Operation;
 use crate::wire::http1::{self, Method};
 use crate::wire::json_scan;
@@ -79,9 +80,9 @@ pub fn mount_of(path: &str) -> &'static Mount {
 /// # Errors
 /// 400 for a target that is none, 404 for an unknown path, 405 for the wrong method.
 pub fn route(method: Method, target: &str) -> Result<Route, (&'static Mount, Failure)> {
-    let Some((path, query)) = http1::path_and_query(target) else {
-        return Err((mount_of(""), Failure::invalid("the request target is malformed")));
-    };
+    let parts = http1::path_and_query(target)
+        .map_err(|refusal| (mount_of(""), Failure::invalid(refusal.reason)))?;
+    let (path, query) = (parts.path, parts.query);
     let mount = mount_of(path);
     let rest = path.get(mount.prefix.len()..).unwrap_or_default();
     let target = find(method, mount, rest).map_err(|failure| (mount, failure))?;
@@ -89,6 +90,9 @@ pub fn route(method: Method, target: &str) -> Result<Route, (&'static Mount, Fai
 }
 
 fn find(method: Method, mount: &Mount, rest: &str) -> Result<Target, Failure> {
+    if method == Method::Other {
+        return Err(Failure::new(501, ErrorKind::NotSupported, Whose::Client, "unknown method"));
+    }
     let (allowed, target) = match rest.trim_end_matches('/') {
         "" | "/api/hello" => ("GET, HEAD", Target::Own(Own::Root)),
         "/health" | "/readyz" if mount.prefix.is_empty() => ("GET, HEAD", Target::Own(Own::Ready)),
@@ -127,7 +131,8 @@ fn api(mount: &Mount, rest: &str) -> Result<(&'static str, Target), Failure> {
         "/models" => ("GET, HEAD", operation(Operation::ListModels)),
         name => match name.strip_prefix("/models/") {
             Some(id) => {
-                let item = Some(http1::percent_decode(id).into_owned());
+                let id = http1::percent_decode(id).map_err(|refusal| Failure::invalid(refusal.reason))?;
+                let item = Some(id.into_owned());
                 ("GET, HEAD", Target::Api { operation: Operation::RetrieveModel, item })
             }
             None => return Err(unknown(rest)),
@@ -143,7 +148,15 @@ fn unknown(rest: &str) -> Failure {
 ///
 /// # Errors
 /// 400 with the byte offset for a body that is not JSON, too deeply nested or without a model.
-pub fn ask(body: &[u8]) -> Result<Ask, Failure> {
+pub fn ask(incoming: &Incoming) -> Result<Ask, Failure> {
+    if incoming.head.length_required {
+        let message = "a request body needs content-length or transfer-encoding: chunked";
+        return Err(Failure::new(411, ErrorKind::InvalidRequest, Whose::Client, message));
+    }
+    ask_of(incoming.body())
+}
+
+fn ask_of(body: &[u8]) -> Result<Ask, Failure> {
     let found = json_scan::scan(body, json_scan::DEPTH_MAX, &["model", "stream"]);
     let [model, stream] = found.map_err(|fault| {
         let what = if body.is_empty() { "the body is empty" } else { fault.what };
@@ -213,14 +226,14 @@ mod tests {
     #[test]
     fn the_deciding_fields_are_found_wherever_they_stand() {
         let body = br#"{"messages":[{"model":"no"}],"stream":true,"model":"openai/gpt-4o"}"#;
-        let ask = ask(body).unwrap();
+        let ask = ask_of(body).unwrap();
         assert_eq!((ask.model.as_str(), ask.stream), ("openai/gpt-4o", true));
         assert_eq!(&body[ask.model_span], br#""openai/gpt-4o""#);
     }
 
     #[test]
     fn bad_bodies_are_refused_with_the_place() {
-        let message = |body: &[u8]| ask(body).unwrap_err().fault.message.into_owned();
+        let message = |body: &[u8]| ask_of(body).unwrap_err().fault.message.into_owned();
         assert!(message(br#"{"model":"x",}"#).contains("at byte 13"));
         assert!(message(b"{}").contains("model"));
         assert!(message(br#"{"model":3}"#).contains("string"));

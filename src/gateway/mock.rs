@@ -8,9 +8,87 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::account::Tally;
+use super::exchange::Halt;
+use super::failure::{Failure, request_id_header};
+use super::own::unix_seconds;
+use super::reply::Head;
+use super::{Scene, Visit, request_of, say, whole_message};
 use crate::chat::{
-    Block, Delta, Dialect, Event, PartKind, Request, Role, Seal, Stop, StopReason, Tool, Usage,
+    Block, Delta, Dialect, Event, Folded, Loss, PartKind, Request, Role, Seal, Sequencer, Stop,
+    StopReason, Tool, Usage,
 };
+use crate::dialect::{Encoder, Reply};
+use crate::net::client_conn::{ClientConn, Incoming};
+use crate::provider::Provider;
+use crate::wire::frames::Frames;
+
+/// Answers a request without any upstream.
+pub async fn serve(
+    visit: &Visit<'_>,
+    client: &mut ClientConn,
+    incoming: &Incoming,
+    provider: &Provider,
+    model: &str,
+    tally: &mut Tally,
+) -> Result<(), Halt> {
+    if !MODELS.contains(&model) {
+        let message = format!("mock has no model {model}; it has: {}", MODELS.join(", "));
+        return Err(Failure::not_found(message).into());
+    }
+    let mut loss = Loss::default();
+    let mut request = request_of(visit, incoming, &mut loss)?;
+    request.model = Cow::Borrowed(model);
+    let dialect = visit.mount.dialect;
+    let reply = Reply {
+        model: model.to_owned(),
+        id: visit.request_id.to_owned(),
+        created: unix_seconds(),
+        include_usage: request.include_usage,
+        ..Reply::default()
+    };
+    let steps = answer(&request, visit.request_id);
+    let mut folded = Folded::default();
+    let mut sequencer = Sequencer::new(true);
+    if !request.stream {
+        for step in steps {
+            sequencer.push(step.event, &mut |event| folded.push(&event));
+        }
+        tally.take_folded(&folded);
+        return say(visit, client, "application/json", &whole_message(dialect, &folded, &reply)).await;
+    }
+    let scene = Scene {
+        terms: visit.terms,
+        provider,
+        client: dialect,
+        upstream: dialect,
+        stream: true,
+        heartbeat: visit.snapshot.client.heartbeat,
+        loss: &loss,
+    };
+    let mut head = Head::new(visit.terms, 200);
+    head.header("content-type", scene.stream_type().as_bytes()).header("cache-control", b"no-cache");
+    head.header(request_id_header(dialect), visit.request_id.as_bytes());
+    let mut outlet = scene.outlet(head.with_chunks(), scene.framing());
+    let mut encoder = Encoder::new(dialect, reply);
+    let mut frames = Frames::new(scene.framing());
+    for step in steps {
+        if !step.pause.is_zero() {
+            outlet.pause(client, step.pause, &visit.core.counters).await?;
+        }
+        sequencer.push(step.event, &mut |event| {
+            folded.push(&event);
+            encoder.event(&event, &mut frames);
+        });
+        tally.events += 1;
+        if !frames.is_empty() && !sequencer.ended() {
+            outlet.send(client, frames.bytes()).await?;
+            frames.clear();
+        }
+    }
+    tally.take_folded(&folded);
+    outlet.end(client, frames.bytes()).await
+}
 
 /// Between two words of a streamed answer, unless the model's name says otherwise.
 const PACE: Duration = Duration::from_millis(15);

@@ -16,6 +16,7 @@ pub mod outgoing;
 pub mod outlet;
 pub mod own;
 pub mod reply;
+pub mod station;
 pub mod transcode;
 
 use std::cell::{Cell, RefCell};
@@ -31,7 +32,6 @@ use crate::net::upstream::Pool;
 use crate::observe::{Counters, Registry};
 use crate::provider::{Key, Operation, Provider, endpoint, model_name};
 use crate::wire::frames::Framing;
-use crate::wire::http1::Method;
 use crate::worker::Seat;
 use crate::worker::clock::Clock;
 
@@ -174,7 +174,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
             };
             (route.mount, visit.answer(client, &mut incoming, &route, &mut tally).await)
         }
-        Err((mount, failure)) => match own::preflight(&terms, &incoming) {
+        Err((mount, failure)) => match own::options(&terms) {
             Some(out) => (mount, outlet::write(client, out, 0).await.map(drop)),
             None => (mount, Err(failure.into())),
         },
@@ -208,8 +208,7 @@ impl Visit<'_> {
         route: &Route,
         tally: &mut Tally,
     ) -> Result<(), Halt> {
-        if incoming.head.method == Method::Options {
-            let out = own::preflight(self.terms, incoming).unwrap_or_default();
+        if let Some(out) = own::options(self.terms) {
             return outlet::write(client, out, 0).await.map(drop);
         }
         tally.status = 200;
@@ -264,7 +263,6 @@ impl Visit<'_> {
             model: endpoint.model,
             operation,
             query: if same { query } else { "" },
-            stream: ask.stream,
             absolute: provider.network.transport.proxy.is_some() && !endpoint.origin.tls,
             endpoint,
         };

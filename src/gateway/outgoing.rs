@@ -31,7 +31,6 @@ pub struct Course<'p> {
     pub model: &'p str,
     /// In one-to-one correspondence with the client's query; empty across dialects.
     pub query: &'p str,
-    pub stream: bool,
     /// The connection goes through a proxy that wants the whole address.
     pub absolute: bool,
 }
@@ -118,16 +117,16 @@ fn malformed(error: Malformed) -> Failure {
     Failure::invalid(message)
 }
 
-/// Writes the head for `body`, which stands in `buf[start..]`.
+/// Writes the head for `body`, or, where that is `None`, for the client's own, which moves into the
+/// parcel: `buf[start..]`.
 ///
 /// # Errors
 /// When the provider has no usable credential.
 pub fn parcel(
     course: &Course<'_>,
-    incoming: &Incoming,
+    incoming: &mut Incoming,
     filter: &HeaderFilter,
-    buf: Vec<u8>,
-    start: usize,
+    body: Option<Vec<u8>>,
 ) -> Result<Parcel, Failure> {
     let origin = course.endpoint.origin.as_ref();
     let get = matches!(course.operation, Operation::ListModels | Operation::RetrieveModel);
@@ -153,11 +152,16 @@ pub fn parcel(
         }
     }
     pass_headers(course, incoming, filter, &mut head);
+    let length = body.as_ref().map_or(incoming.body().len(), Vec::len);
     if !get {
         http1::header(&mut head, "content-type", b"application/json");
-        http1::content_length(&mut head, (buf.len() - start) as u64);
+        http1::content_length(&mut head, length as u64);
     }
     http1::end_head(&mut head);
+    let (buf, start) = match body {
+        Some(body) => (body, 0),
+        None => (std::mem::take(&mut incoming.buf), incoming.body_start),
+    };
     Ok(Parcel { head, buf, start, head_only: false })
 }
 

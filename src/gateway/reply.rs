@@ -26,6 +26,11 @@ const KEPT_BACK: [&str; 15] = [
     "access-control-expose-headers",
 ];
 
+/// Whether a header of an upstream stays between it and the gateway.
+pub fn kept_back(name: &str) -> bool {
+    KEPT_BACK.iter().any(|kept| kept.eq_ignore_ascii_case(name))
+}
+
 /// What the client's request said about its answer.
 #[derive(Debug, Clone)]
 pub struct Terms {
@@ -33,6 +38,8 @@ pub struct Terms {
     pub keep_alive: bool,
     /// HEAD: the head of the answer, but not its body.
     pub head_only: bool,
+    /// OPTIONS: its status, and the request headers that a browser's page may send.
+    pub preflight: Option<(u16, String)>,
     /// Lines that every answer to this client carries (CORS), each with its line end.
     pub always: Vec<u8>,
 }
@@ -60,7 +67,7 @@ impl<'t> Head<'t> {
 
     /// Adds a header of the upstream's answer, if it is one for the client.
     pub fn pass(&mut self, name: &str, value: &[u8]) -> &mut Self {
-        if !KEPT_BACK.iter().any(|kept| kept.eq_ignore_ascii_case(name)) {
+        if !kept_back(name) {
             http1::header(&mut self.out, name, value);
         }
         self
@@ -89,6 +96,11 @@ impl<'t> Head<'t> {
         self.finish()
     }
 
+    /// Ends the head of an answer that can't have a body (204).
+    pub fn without_body(&mut self) -> Vec<u8> {
+        self.finish()
+    }
+
     /// The whole answer with its body.
     pub fn whole(&mut self, body: &[u8]) -> Vec<u8> {
         let mut out = self.with_length(body.len());
@@ -100,11 +112,13 @@ impl<'t> Head<'t> {
 
     fn finish(&mut self) -> Vec<u8> {
         self.out.extend_from_slice(&self.terms.always);
-        match (self.terms.http11, self.keep_alive) {
-            (true, true) => {}
-            (true, false) => http1::header(&mut self.out, "connection", b"close"),
-            (false, true) => http1::header(&mut self.out, "connection", b"keep-alive"),
-            (false, false) => {}
+        let connection: Option<&[u8]> = match (self.terms.http11, self.keep_alive) {
+            (true, true) | (false, false) => None,
+            (true, false) => Some(b"close"),
+            (false, true) => Some(b"keep-alive"),
+        };
+        if let Some(value) = connection {
+            http1::header(&mut self.out, "connection", value);
         }
         self.out.extend_from_slice(b"\r\n");
         std::mem::take(&mut self.out)

@@ -11,7 +11,7 @@ use super::outlet;
 use super::reply::Head;
 use super::{Core, Scene};
 use crate::chat::{ErrorKind, Event, Fault, Folded, Sequencer};
-use crate::dialect::{self, Decoder, Reply, transcoder};
+use crate::dialect::{self, Decoder, Reply, Transcoder};
 use crate::net::client_conn::ClientConn;
 use crate::net::upstream::{HEADROOM, READ};
 use crate::wire::frames::{Frame, Frames};
@@ -54,7 +54,7 @@ pub async fn stream(
     let mut outlet = scene.outlet(head, scene.framing());
     let mut frames = Frames::new(scene.framing());
     let mut splitter = Splitter::new(EVENT_MAX);
-    let mut transcoder = transcoder::Transcoder::new(scene.upstream, scene.client, reply);
+    let mut transcoder = Transcoder::new(scene.upstream, scene.client, reply);
     let mut events = 0;
     let broken = |what: &str| Halt::from(Failure::broken(&scene.provider.name, what));
     answer.first().map_err(broken)?;
@@ -112,7 +112,7 @@ pub async fn stream(
 /// The upstream's bytes are over: a last event without its blank line, then the ending.
 fn finish(
     splitter: &mut Splitter,
-    transcoder: &mut transcoder::Transcoder,
+    transcoder: &mut Transcoder,
     frames: &mut Frames,
     cut: Option<String>,
     scene: &Scene<'_>,
@@ -148,7 +148,7 @@ pub async fn whole(
     let folded = if streamed {
         fold_stream(scene, text)
     } else {
-        transcoder::fold_message(scene.upstream, text)
+        dialect::fold_message(scene.upstream, text)
     };
     tally.take_folded(&folded);
     if let Some(fault) = folded.fault {

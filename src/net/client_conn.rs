@@ -180,7 +180,11 @@ impl ClientConn {
 
     /// Receives the next request as a whole.
     pub async fn next(&mut self, rules: &Rules) -> Result<Incoming, NoRequest> {
-        self.alarm.set(if self.buf.is_empty() { rules.idle_timeout } else { rules.header_timeout });
+        if self.reading.is_some() || self.buf.is_empty() {
+            self.alarm.set_idle(rules.idle_timeout);
+        } else {
+            self.alarm.set(rules.header_timeout);
+        }
         let head = loop {
             // Empty lines before a request line are tolerated (RFC 9112 §2.2).
             let blank = self.buf.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();

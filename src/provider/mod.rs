@@ -191,8 +191,8 @@ impl Default for Network {
         Self {
             transport: Transport::default(),
             connect_timeout: Duration::from_secs(10),
-            first_byte_timeout: Duration::from_secs(300),
-            idle_timeout: Duration::from_secs(120),
+            first_byte_timeout: Duration::from_mins(5),
+            idle_timeout: Duration::from_mins(2),
             keep_alive: Duration::from_secs(30),
             max_conns_per_host: 5000,
             max_retries: 0,

@@ -39,7 +39,6 @@ pub fn status_line(out: &mut Vec<u8>, status: u16) {
 
 /// Appends one header line; writes nothing and gives `false` if the name is no token or the value
 /// holds a control byte other than a tab.
-#[must_use = "false means that nothing was written"]
 pub fn header(out: &mut Vec<u8>, name: &str, value: &[u8]) -> bool {
     let sound = is_token(name.as_bytes()) && is_value(value);
     if sound {

@@ -5,6 +5,8 @@
 //! price is a resolution of [`TICK`]. Never: shared between threads.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -25,6 +27,8 @@ pub struct Clock {
 struct Slot {
     /// 0: not set. `u64::MAX`: gone off.
     due_ms: u64,
+    /// Between requests: may be rung early, to drain.
+    idle: bool,
     waker: Option<Waker>,
 }
 
@@ -69,17 +73,34 @@ impl Clock {
             waker.wake();
         }
     }
+
+    /// Lets the alarms of idle connections go off now.
+    pub fn ring_idle(&self) {
+        for (_, slot) in self.alarms.borrow_mut().iter_mut() {
+            if slot.idle && slot.due_ms != 0 {
+                slot.due_ms = slot.due_ms.min(1);
+            }
+        }
+    }
 }
 
 impl Alarm {
     /// Sets the alarm to `after` from now; an earlier setting is forgotten.
     pub fn set(&self, after: Duration) {
         let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX / 2);
-        self.write(self.clock.now_ms.get().saturating_add(after).saturating_add(1));
+        self.write(self.clock.now_ms.get().saturating_add(after).saturating_add(1), false);
+    }
+
+    /// As [`Alarm::set`], but [`Clock::ring_idle`] rings it early.
+    pub fn set_idle(&self, after: Duration) {
+        self.set(after);
+        if let Some(slot) = self.clock.alarms.borrow_mut().get_mut(self.index) {
+            slot.idle = true;
+        }
     }
 
     pub fn clear(&self) {
-        self.write(0);
+        self.write(0, false);
     }
 
     /// Ready once the alarm has gone off; else the task will be woken when it does.
@@ -95,9 +116,20 @@ impl Alarm {
         Poll::Pending
     }
 
-    fn write(&self, due_ms: u64) {
+    /// Waits for `work`, but no longer than the alarm was set to: then `None`.
+    pub async fn within<F: Future>(&self, work: F) -> Option<F::Output> {
+        let mut work = pin!(work);
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => self.poll(cx).map(|()| None),
+        })
+        .await
+    }
+
+    fn write(&self, due_ms: u64, idle: bool) {
         if let Some(slot) = self.clock.alarms.borrow_mut().get_mut(self.index) {
             slot.due_ms = due_ms;
+            slot.idle = idle;
         }
     }
 }
