@@ -59,8 +59,8 @@ struct Running {
 
 fn start(flags: &Flags, snapshot: &Arc<Snapshot>) -> Result<Running, String> {
     let roots = std::thread::spawn(system_roots);
-    let (driver, refused) = ring::probe(flags.driver())
-        .map_err(|error| format!("io_uring is refused: {error}"))?;
+    let (driver, refused) =
+        ring::probe(flags.driver()).map_err(|error| format!("io_uring is refused: {error}"))?;
     match refused {
         Some(error) => log::warn(
             "io_uring is refused here: serving with epoll",
@@ -142,8 +142,8 @@ fn reserve(flags: &Flags) -> Result<(socket2::Socket, SocketAddr), String> {
     let address = *found.first().ok_or_else(|| bad(&"no such host"))?;
     in_use(address).map_err(|error| bad(&error))?;
     let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)
-        .map_err(|error| bad(&error))?;
+    let socket =
+        socket2::Socket::new(domain, socket2::Type::STREAM, None).map_err(|error| bad(&error))?;
     socket.set_reuse_port(true).map_err(|error| bad(&error))?;
     socket.set_reuse_address(true).map_err(|error| bad(&error))?;
     socket.bind(&address.into()).map_err(|error| bad(&error))?;

@@ -1,7 +1,7 @@
 //! What became of a request: noted on the way, counted once at its end.
 //!
 //! In: what the tap, the transcoder or the mock saw. Out: the worker's counters. Never: counts a
-//! request twice, or not at all: [`settle`] takes the tally by value, whatever happened.
+//! request twice, or not at all: `serve` calls [`settle`] at its one end, whatever happened.
 
 use super::Core;
 use crate::chat::{Dialect, Fault, Folded, StopReason, Usage};
@@ -62,7 +62,7 @@ impl Tally {
 }
 
 /// Counts a finished request.
-pub fn settle(core: &Core, tally: Tally) {
+pub fn settle(core: &Core, tally: &Tally) {
     let counters = &core.counters;
     let index = |dialect: Dialect| Dialect::ALL.iter().position(|&each| each == dialect);
     let class = usize::from(tally.status / 100).min(5);

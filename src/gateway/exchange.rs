@@ -126,7 +126,11 @@ async fn connect(
         })?
         .map_err(|error| Failure::unreachable(&provider.name, &error))?;
     let counters = &core.counters;
-    if conn.reused { counters.upstream_reused.add(1) } else { counters.upstream_connections.add(1) }
+    if conn.reused {
+        counters.upstream_reused.add(1)
+    } else {
+        counters.upstream_connections.add(1)
+    }
     Ok(conn)
 }
 
@@ -332,4 +336,4 @@ pub fn stalled(provider: &Provider, interrupt: Interrupt) -> Halt {
 }
 
 /// The longest that a client may take to receive what is written to it.
-pub const CLIENT_WRITE: Duration = Duration::from_secs(120);
+pub const CLIENT_WRITE: Duration = Duration::from_mins(2);

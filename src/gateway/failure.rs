@@ -78,9 +78,7 @@ impl Failure {
     pub fn unreachable(provider: &str, error: &ConnectError) -> Self {
         let message = format!("{provider}: {error}");
         let mut failure = match error {
-            ConnectError::Full(_) => {
-                Self::new(503, ErrorKind::Overloaded, Whose::Gateway, message)
-            }
+            ConnectError::Full(_) => Self::new(503, ErrorKind::Overloaded, Whose::Gateway, message),
             _ => Self::new(502, ErrorKind::Network, Whose::Upstream, message),
         };
         failure.retry = Retry::Next;

@@ -70,7 +70,7 @@ pub async fn stream(
                 buf.reserve(READ);
             }
             let whole = flow.between_events();
-            let read = outlet.read(client, &mut answer, scene.provider, buf, whole, &core.counters);
+            let read = outlet.read(client, &mut answer, scene.provider, buf, whole);
             match read.await {
                 Ok((result, read)) => {
                     buf = read;
@@ -226,7 +226,10 @@ pub async fn whole(
         return Ok(());
     }
     let mut outlet = match length {
-        Some(length) => Outlet::new(head.with_length(length), false, Vec::new(), scene.heartbeat),
+        Some(length) => {
+            let head = head.with_length(length);
+            Outlet::new(head, false, Vec::new(), scene.heartbeat, scene.counters)
+        }
         None => scene.outlet(head.with_chunks(), Framing::AwsEventStream),
     };
     let mut kept = Vec::new();
@@ -246,7 +249,7 @@ pub async fn whole(
         buf.clear();
         buf.resize(HEADROOM, 0);
         start = HEADROOM;
-        let reading = outlet.read(client, &mut answer, scene.provider, buf, false, &core.counters);
+        let reading = outlet.read(client, &mut answer, scene.provider, buf, false);
         // The head has been sent: all that is left to say is a cut connection.
         let (result, read) = reading.await.map_err(|_| Halt::Gone)?;
         result.map_err(|_| Halt::Gone)?;

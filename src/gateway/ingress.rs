@@ -79,13 +79,13 @@ pub fn mount_of(path: &str) -> &'static Mount {
 ///
 /// # Errors
 /// 400 for a target that is none, 404 for an unknown path, 405 for the wrong method.
-pub fn route(method: Method, target: &str) -> Result<Route, (&'static Mount, Failure)> {
+pub fn route(method: Method, target: &str) -> Result<Route, (&'static Mount, Box<Failure>)> {
     let parts = http1::path_and_query(target)
-        .map_err(|refusal| (mount_of(""), Failure::invalid(refusal.reason)))?;
+        .map_err(|refusal| (mount_of(""), Box::new(Failure::invalid(refusal.reason))))?;
     let (path, query) = (parts.path, parts.query);
     let mount = mount_of(path);
     let rest = path.get(mount.prefix.len()..).unwrap_or_default();
-    let target = find(method, mount, rest).map_err(|failure| (mount, failure))?;
+    let target = find(method, mount, rest).map_err(|failure| (mount, Box::new(failure)))?;
     Ok(Route { mount, target, query: query.unwrap_or_default().to_owned() })
 }
 
@@ -131,7 +131,8 @@ fn api(mount: &Mount, rest: &str) -> Result<(&'static str, Target), Failure> {
         "/models" => ("GET, HEAD", operation(Operation::ListModels)),
         name => match name.strip_prefix("/models/") {
             Some(id) => {
-                let id = http1::percent_decode(id).map_err(|refusal| Failure::invalid(refusal.reason))?;
+                let id = http1::percent_decode(id)
+                    .map_err(|refusal| Failure::invalid(refusal.reason))?;
                 let item = Some(id.into_owned());
                 ("GET, HEAD", Target::Api { operation: Operation::RetrieveModel, item })
             }
@@ -206,9 +207,8 @@ mod tests {
         ] {
             assert_eq!(api_of(Method::Post, target), chat(Dialect::OpenAiChat), "{target}");
         }
-        let model = |id: &str| {
-            Some((Dialect::OpenAiChat, Operation::RetrieveModel, Some(id.to_owned())))
-        };
+        let model =
+            |id: &str| Some((Dialect::OpenAiChat, Operation::RetrieveModel, Some(id.to_owned())));
         assert_eq!(api_of(Method::Get, "/openai/models/openai%2Fgpt-4o"), model("openai/gpt-4o"));
         assert_eq!(api_of(Method::Get, "/openai/models/openai/gpt-4o"), model("openai/gpt-4o"));
         assert_eq!(api_of(Method::Post, "/chat/completions"), None);

@@ -55,7 +55,8 @@ pub async fn serve(
             sequencer.push(step.event, &mut |event| folded.push(&event));
         }
         tally.take_folded(&folded);
-        return say(visit, client, "application/json", &whole_message(dialect, &folded, &reply)).await;
+        return say(visit, client, "application/json", &whole_message(dialect, &folded, &reply))
+            .await;
     }
     let scene = Scene {
         terms: visit.terms,
@@ -64,17 +65,19 @@ pub async fn serve(
         upstream: dialect,
         stream: true,
         heartbeat: visit.snapshot.client.heartbeat,
+        counters: &visit.core.counters,
         loss: &loss,
     };
     let mut head = Head::new(visit.terms, 200);
-    head.header("content-type", scene.stream_type().as_bytes()).header("cache-control", b"no-cache");
+    head.header("content-type", scene.stream_type().as_bytes())
+        .header("cache-control", b"no-cache");
     head.header(request_id_header(dialect), visit.request_id.as_bytes());
     let mut outlet = scene.outlet(head.with_chunks(), scene.framing());
     let mut encoder = Encoder::new(dialect, reply);
     let mut frames = Frames::new(scene.framing());
     for step in steps {
         if !step.pause.is_zero() {
-            outlet.pause(client, step.pause, &visit.core.counters).await?;
+            outlet.pause(client, step.pause).await?;
         }
         sequencer.push(step.event, &mut |event| {
             folded.push(&event);

@@ -52,7 +52,7 @@ pub struct Core {
     pub counters: Arc<Counters>,
     /// For the answer to `/metrics` only.
     pub registry: Registry,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Rc<InForce>>,
     /// No new requests; connections end after the answer under way.
     pub draining: Cell<bool>,
     pub open: Cell<usize>,
@@ -72,20 +72,33 @@ impl Core {
             clock,
             pool,
             registry,
-            snapshot: RefCell::new(Rc::new(snapshot)),
+            snapshot: RefCell::new(Rc::new(InForce(snapshot))),
             draining: Cell::new(false),
             open: Cell::new(0),
         })
     }
 
     /// The configuration in force; a request keeps the one that it began with.
-    pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub fn snapshot(&self) -> Rc<InForce> {
         Rc::clone(&self.snapshot.borrow())
     }
 
     /// From now on this configuration is in force.
     pub fn adopt(&self, snapshot: Arc<Snapshot>) {
-        *self.snapshot.borrow_mut() = Rc::new(snapshot);
+        *self.snapshot.borrow_mut() = Rc::new(InForce(snapshot));
+    }
+}
+
+/// The configuration as one worker holds it: counted by this worker alone, so that no request
+/// touches a counter that another core writes.
+#[derive(Debug)]
+pub struct InForce(Arc<Snapshot>);
+
+impl std::ops::Deref for InForce {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
     }
 }
 
@@ -110,6 +123,7 @@ pub struct Scene<'a> {
     pub upstream: Dialect,
     pub stream: bool,
     pub heartbeat: Duration,
+    pub counters: &'a Arc<Counters>,
     pub loss: &'a Loss,
 }
 
@@ -134,14 +148,17 @@ impl<'a> Scene<'a> {
     fn framing(&self) -> Framing {
         match self.client {
             Dialect::Bedrock => Framing::AwsEventStream,
-            _ => Framing::Sse,
+            Dialect::Anthropic
+            | Dialect::OpenAiChat
+            | Dialect::OpenAiResponses
+            | Dialect::Gemini => Framing::Sse,
         }
     }
 
     fn stream_type(&self) -> &'static str {
         match self.framing() {
             Framing::Sse => "text/event-stream; charset=utf-8",
-            _ => "application/vnd.amazon.eventstream",
+            Framing::AwsEventStream => "application/vnd.amazon.eventstream",
         }
     }
 
@@ -150,7 +167,7 @@ impl<'a> Scene<'a> {
         if self.stream && framing == Framing::Sse {
             beat.extend_from_slice(b": ka\n\n");
         }
-        Outlet::new(head, self.terms.http11, beat, self.heartbeat)
+        Outlet::new(head, self.terms.http11, beat, self.heartbeat, self.counters)
     }
 }
 
@@ -176,7 +193,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
         }
         Err((mount, failure)) => match own::options(&terms) {
             Some(out) => (mount, outlet::write(client, out, 0).await.map(drop)),
-            None => (mount, Err(failure.into())),
+            None => (mount, Err(Halt::Failed(failure))),
         },
     };
     let keep = match result {
@@ -194,7 +211,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
             outlet::write(client, out, 0).await.is_ok() && terms.keep_alive
         }
     };
-    account::settle(core, tally);
+    account::settle(core, &tally);
     client.recycle(std::mem::take(&mut incoming.buf));
     keep
 }
@@ -249,9 +266,9 @@ impl Visit<'_> {
             Err(endpoint::NoEndpoint::NotSpoken(Operation::CountTokens)) => {
                 return own::estimate(self, client, incoming).await;
             }
-            other => other.map_err(|error| {
-                Failure::invalid(format!("{}: {error}", provider.name))
-            })?,
+            other => {
+                other.map_err(|error| Failure::invalid(format!("{}: {error}", provider.name)))?
+            }
         };
         if operation == Operation::CountTokens && endpoint.dialect != dialect {
             return own::estimate(self, client, incoming).await;
@@ -296,7 +313,8 @@ impl Visit<'_> {
         let filter = &self.snapshot.client.header_filter;
         let mut parcel = outgoing::parcel(course, incoming, filter, body)?;
         let sent =
-            exchange::send(core, client, course.provider, &course.endpoint.origin, &mut parcel).await;
+            exchange::send(core, client, course.provider, &course.endpoint.origin, &mut parcel)
+                .await;
         if own_body {
             incoming.buf = parcel.buf;
         }
@@ -308,6 +326,7 @@ impl Visit<'_> {
             upstream: course.endpoint.dialect,
             stream: ask.stream,
             heartbeat: self.snapshot.client.heartbeat,
+            counters: &core.counters,
             loss: &loss,
         };
         tally.status = answer.head.status;
@@ -375,7 +394,8 @@ impl Visit<'_> {
             }
         }
         if last.is_none() && !provider.keyless && !provider.keys.is_empty() {
-            let message = format!("no key of the provider {} serves the model {model}", provider.name);
+            let message =
+                format!("no key of the provider {} serves the model {model}", provider.name);
             return Err(Failure::invalid(message));
         }
         Ok(last)
@@ -392,7 +412,6 @@ impl Visit<'_> {
             created: own::unix_seconds(),
             include_usage: request.include_usage,
             request_body,
-            ..Reply::default()
         }
     }
 }

@@ -89,9 +89,8 @@ async fn of_provider(
     }
     let key = provider.keys.iter().find(|key| key.enabled);
     let dialect = visit.mount.dialect;
-    let endpoint =
-        endpoint::resolve(provider, key, Operation::ListModels, dialect, "", false)
-            .map_err(|error| Failure::invalid(error.to_string()))?;
+    let endpoint = endpoint::resolve(provider, key, Operation::ListModels, dialect, "", false)
+        .map_err(|error| Failure::invalid(error.to_string()))?;
     let absolute = provider.network.transport.proxy.is_some() && !endpoint.origin.tls;
     let operation = Operation::ListModels;
     let course = Course { provider, key, model: "", operation, query: "", absolute, endpoint };

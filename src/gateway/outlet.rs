@@ -5,6 +5,7 @@
 //! Never: holds a finished event back; starts an answer that could still become an error status.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::exchange::{Answer, CLIENT_WRITE, Halt, stalled};
@@ -23,11 +24,19 @@ pub struct Outlet {
     /// What keeps the stream alive, unframed; empty where the framing has no such thing.
     beat: Vec<u8>,
     every: Duration,
+    counters: Arc<Counters>,
 }
 
 impl Outlet {
-    pub fn new(head: Vec<u8>, chunked: bool, beat: Vec<u8>, every: Duration) -> Self {
-        Self { head: Some(head), chunked, beat, every: every.max(Duration::from_millis(100)) }
+    pub fn new(
+        head: Vec<u8>,
+        chunked: bool,
+        beat: Vec<u8>,
+        every: Duration,
+        counters: &Arc<Counters>,
+    ) -> Self {
+        let every = every.max(Duration::from_millis(100));
+        Self { head: Some(head), chunked, beat, every, counters: Arc::clone(counters) }
     }
 
     /// Whether the head is on its way, so that the status can't change any more.
@@ -97,7 +106,6 @@ impl Outlet {
         provider: &Provider,
         buf: Vec<u8>,
         between_events: bool,
-        counters: &Counters,
     ) -> Result<(Result<(), &'static str>, Vec<u8>), Halt> {
         let idle = provider.network.idle_timeout;
         let mut quiet = Duration::ZERO;
@@ -113,37 +121,28 @@ impl Outlet {
                 return Err(stalled(provider, Interrupt::Expired));
             }
             if between_events {
-                self.heartbeat(client, counters).await?;
+                self.heartbeat(client).await?;
             }
         }
     }
 
     /// Waits for `pause`, with heartbeats if that is long.
-    pub async fn pause(
-        &mut self,
-        client: &mut ClientConn,
-        pause: Duration,
-        counters: &Counters,
-    ) -> Result<(), Halt> {
+    pub async fn pause(&mut self, client: &mut ClientConn, pause: Duration) -> Result<(), Halt> {
         let mut sleeping = pin!(monoio::time::sleep(pause));
         loop {
             match client.guard(self.every, sleeping.as_mut()).await {
                 Ok(()) => return Ok(()),
                 Err(Interrupt::Gone) => return Err(Halt::Gone),
-                Err(Interrupt::Expired) => self.heartbeat(client, counters).await?,
+                Err(Interrupt::Expired) => self.heartbeat(client).await?,
             }
         }
     }
 
-    async fn heartbeat(
-        &mut self,
-        client: &mut ClientConn,
-        counters: &Counters,
-    ) -> Result<(), Halt> {
+    async fn heartbeat(&mut self, client: &mut ClientConn) -> Result<(), Halt> {
         if self.beat.is_empty() {
             return Ok(());
         }
-        counters.heartbeats.add(1);
+        self.counters.heartbeats.add(1);
         let beat = std::mem::take(&mut self.beat);
         let sent = self.send(client, &beat).await;
         self.beat = beat;

@@ -93,7 +93,7 @@ pub async fn stream(
         buf.resize(HEADROOM, 0);
         fresh = HEADROOM;
         buf.reserve(READ);
-        let read = outlet.read(client, &mut answer, scene.provider, buf, true, &core.counters);
+        let read = outlet.read(client, &mut answer, scene.provider, buf, true);
         match read.await {
             Ok((result, read)) => {
                 buf = read;

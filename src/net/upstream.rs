@@ -208,7 +208,8 @@ impl Pool {
         };
         let mut wire = self.connect_tcp(&proxy.origin).await?;
         if proxy.origin.tls {
-            let trust = Transport { ca_cert_pem: proxy.ca_cert_pem.clone(), ..Transport::default() };
+            let trust =
+                Transport { ca_cert_pem: proxy.ca_cert_pem.clone(), ..Transport::default() };
             wire = self.secure(wire, &proxy.origin.host, &trust).await?;
         }
         if !origin.tls {
@@ -271,7 +272,12 @@ impl Pool {
         if origin.tls { self.secure(wire, &origin.host, transport).await } else { Ok(wire) }
     }
 
-    async fn secure(&self, wire: Wire, host: &str, trust: &Transport) -> Result<Wire, ConnectError> {
+    async fn secure(
+        &self,
+        wire: Wire,
+        host: &str,
+        trust: &Transport,
+    ) -> Result<Wire, ConnectError> {
         let failed = |source| ConnectError::Tls { host: host.to_owned(), source };
         let config = self.tls_config(trust)?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -286,8 +292,7 @@ impl Pool {
             return Ok(Arc::clone(config));
         }
         let (pem, insecure) = (trust.ca_cert_pem.as_deref(), trust.insecure_skip_verify);
-        let config =
-            tls::client_config(&self.roots, pem, insecure).map_err(ConnectError::Setup)?;
+        let config = tls::client_config(&self.roots, pem, insecure).map_err(ConnectError::Setup)?;
         let config = Arc::new(config);
         self.tls.borrow_mut().insert(trust.clone(), Arc::clone(&config));
         Ok(config)
@@ -303,7 +308,9 @@ async fn tunnel(wire: Wire, origin: &Origin, proxy: &Proxy) -> Result<Wire, Conn
     };
     let authority = format!("{}:{}", origin.host, origin.port);
     let mut ask = Vec::with_capacity(256);
-    ask.extend_from_slice(format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n").as_bytes());
+    ask.extend_from_slice(
+        format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n").as_bytes(),
+    );
     if let Some(authorization) = &proxy.authorization {
         http1::header(&mut ask, "proxy-authorization", authorization.as_bytes());
     }
