@@ -12,15 +12,26 @@ use crate::wire::frames::{Frame, Frames};
 
 mod anthropic_request;
 mod anthropic_response;
+mod bedrock_citations;
+mod bedrock_content;
+mod bedrock_exceptions;
+mod bedrock_family;
+mod bedrock_media;
+mod bedrock_parameters;
+mod bedrock_reasoning;
 mod bedrock_request;
+mod bedrock_request_out;
 mod bedrock_response;
+mod bedrock_response_out;
 pub mod errors;
 mod gemini_request;
 mod gemini_response;
+mod model_family;
 mod openai_chat_request;
 mod openai_chat_response;
 mod openai_responses_request;
 mod openai_responses_response;
+mod seal;
 
 pub use crate::chat::Dialect;
 
@@ -74,6 +85,8 @@ pub struct Reply {
     pub created: u64,
     /// OpenAI Chat `stream_options.include_usage`.
     pub include_usage: bool,
+    /// Bedrock `metrics.latencyMs`.
+    pub latency_ms: u64,
     /// OpenAI Responses echo the request's parameters: its raw body, empty elsewhere.
     pub request_body: String,
 }
@@ -196,7 +209,7 @@ impl Encoder {
             Dialect::OpenAiResponses => {
                 Self::OpenAiResponses(openai_responses_response::Encoder::new(reply))
             }
-            Dialect::Bedrock => Self::Bedrock(bedrock_response::Encoder::new(reply)),
+            Dialect::Bedrock => Self::Bedrock(bedrock_response::Encoder::new(&reply)),
             Dialect::Gemini => Self::Gemini(gemini_response::Encoder::new(reply)),
         }
     }
