@@ -8,7 +8,7 @@ use super::Manner;
 use super::bedrock_family::Family;
 use super::bedrock_parameters::Additional;
 use super::model_family;
-use crate::chat::{Dialect, Loss, Reason, Reasoning, Request};
+use crate::chat::{Dialect, Loss, PartKind, Reason, Reasoning, Request, Role, ToolChoice};
 
 /// The least that Claude may be told to think.
 const LEAST_BUDGET: u64 = 1024;
@@ -81,8 +81,7 @@ impl Writer<'_, '_, '_> {
 
     fn claude_thinking(&mut self, reasoning: &Reasoning<'_>) -> Option<u64> {
         let request = self.request;
-        let model = request.model.as_ref();
-        let version = model_family::claude_version(model);
+        let version = model_family::claude_version(&request.model);
         if version.is_some_and(|version| version < (3, 7)) {
             if !is_off(reasoning) {
                 self.loss.push(request.names.reasoning, Reason::Unsupported);
@@ -95,6 +94,11 @@ impl Writer<'_, '_, '_> {
         }
         let by_effort = version.is_none_or(|version| version >= (4, 5));
         let adaptive = version.is_none_or(|version| version >= (4, 6));
+        if !self.claude_client() && (self.forced() || (!adaptive && self.called_unthought())) {
+            // Claude refuses to think here; the call matters more.
+            self.loss.push(request.names.reasoning, Reason::Value);
+            return None;
+        }
         let budget_refused = version.is_some_and(|version| version >= (4, 7));
         let budget = reasoning.budget_tokens.filter(|_| !budget_refused);
         if reasoning.budget_tokens.is_some() && budget.is_none() {
@@ -104,8 +108,8 @@ impl Writer<'_, '_, '_> {
             self.fields.add("output_config", format!(r#"{{"effort":"{effort}"}}"#));
         }
         // A Claude client that names an effort alone does not ask for thinking.
-        let claude_client = matches!(request.from, Dialect::Anthropic | Dialect::Bedrock);
-        if reasoning.enabled.is_none() && by_effort && claude_client && budget.is_none() {
+        let effort_alone = reasoning.enabled.is_none() && budget.is_none();
+        if effort_alone && by_effort && self.claude_client() {
             return None;
         }
         let display = self.display(reasoning);
@@ -116,7 +120,30 @@ impl Writer<'_, '_, '_> {
         if reasoning.adaptive {
             self.loss.push(request.names.reasoning, Reason::Approximated);
         }
+        if reasoning.effort.is_some() && !by_effort {
+            self.loss.push(request.names.reasoning_effort, Reason::Approximated);
+        }
         self.budget(budget, reasoning, &display)
+    }
+
+    fn claude_client(&self) -> bool {
+        matches!(self.request.from, Dialect::Anthropic | Dialect::Bedrock)
+    }
+
+    fn forced(&self) -> bool {
+        let choice = self.request.tool_choice.as_ref();
+        matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_)))
+            && !self.request.tools.is_empty()
+    }
+
+    /// Whether the answer to be continued called tools without signed thinking before.
+    fn called_unthought(&self) -> bool {
+        let last = self.request.turns.iter().rfind(|turn| turn.role == Role::Assistant);
+        let has = |is: fn(&PartKind<'_>) -> bool| {
+            last.is_some_and(|turn| turn.parts.iter().any(|part| is(&part.kind)))
+        };
+        has(|kind| matches!(kind, PartKind::ToolUse { .. }))
+            && !has(|kind| matches!(kind, PartKind::Thinking { .. } | PartKind::Redacted))
     }
 
     fn budget(
@@ -128,12 +155,13 @@ impl Writer<'_, '_, '_> {
         let request = self.request;
         let names = request.names;
         let mut tokens = budget.unwrap_or_else(|| budget_of(reasoning.effort.as_deref()));
-        if budget.is_none()
-            && let Some(max) = request.max_tokens
+        if let Some(max) = request.max_tokens
+            && !self.claude_client()
         {
-            // The budget is a part of the limit.
-            tokens = tokens.min(max.saturating_sub(1));
-            if tokens < LEAST_BUDGET {
+            // The budget is a part of the limit, and there must be room to answer.
+            let room = if budget.is_some() { max.saturating_sub(1) } else { max / 2 };
+            tokens = tokens.min(room.max(LEAST_BUDGET));
+            if tokens >= max {
                 self.loss.push(names.reasoning, Reason::Value);
                 return None;
             }
@@ -165,7 +193,7 @@ impl Writer<'_, '_, '_> {
 
     /// `,"display":…` or nothing: Claude shows a summary as a rule, however it is called.
     fn display(&mut self, reasoning: &Reasoning<'_>) -> String {
-        let claude_client = matches!(self.request.from, Dialect::Anthropic | Dialect::Bedrock);
+        let claude_client = self.claude_client();
         match reasoning.summary.as_deref() {
             Some(display) if claude_client && display.bytes().all(|b| b.is_ascii_lowercase()) => {
                 format!(r#","display":"{display}""#)

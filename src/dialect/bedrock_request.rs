@@ -363,3 +363,457 @@ pub(super) fn list(
 pub(super) fn text(path: impl std::fmt::Display, raw: Raw<'_>) -> Result<Cow<'_, str>, Malformed> {
     json_read::text(raw).ok_or_else(|| Malformed::at(path, "must be a string"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::Manner;
+
+    const CLAUDE: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+
+    fn read(body: &str) -> (Request<'_>, Loss) {
+        let mut loss = Loss::default();
+        (decode(body, &mut loss).unwrap(), loss)
+    }
+
+    fn written(request: &Request<'_>) -> (Result<String, Malformed>, Vec<String>) {
+        let (mut out, mut loss) = (Vec::new(), Loss::default());
+        let result = encode(request, &Manner::standard(), &mut out, &mut loss);
+        let paths = loss.entries().iter().map(|lost| format!("{} {:?}", lost.path, lost.reason));
+        (result.map(|()| String::from_utf8(out).unwrap()), paths.collect())
+    }
+
+    /// Reads a body and writes it again, for a Claude model.
+    fn again(body: &str) -> (String, Vec<String>) {
+        let (mut request, loss) = read(body);
+        assert!(loss.is_empty(), "{loss:?}");
+        request.model = Cow::Borrowed(CLAUDE);
+        let (out, paths) = written(&request);
+        (out.unwrap(), paths)
+    }
+
+    fn user(content: &str) -> String {
+        format!(r#"{{"messages":[{{"role":"user","content":[{content}]}}]}}"#)
+    }
+
+    #[test]
+    fn what_is_read_is_written_again() {
+        for body in [
+            user(r#"{"text":"Grüße \"x\"\n"}"#),
+            user(r#"{"image":{"format":"png","source":{"bytes":"iVBORw=="}}},{"text":"x"}"#),
+            user(r#"{"audio":{"format":"mp3","source":{"bytes":"AAAA"}}},{"text":"x"}"#),
+            user(r#"{"image":{"format":"png","source":{"s3Location":{"uri":"s3://bucket/a.png","bucketOwner":"123456789012"}}}}"#),
+            user(r#"{"document":{"format":"pdf","name":"d","source":{"bytes":"JVBERg=="},"context":"c","citations":{"enabled":true}}},{"text":"x"}"#),
+            user(r#"{"document":{"format":"txt","name":"d","source":{"content":[{"text":"a"},{"text":"b"}]}}},{"text":"x"}"#),
+            user(r#"{"video":{"format":"mp4","source":{"bytes":"AAAA"}}},{"text":"x"}"#),
+            user(r#"{"text":"a"},{"cachePoint":{"type":"default","ttl":"1h"}},{"text":"b"}"#),
+            user(r#"{"searchResult":{"source":"s","title":"t","content":[{"text":"x"}]}},{"text":"x"}"#),
+            r#"{"messages":[{"role":"user","content":[{"text":"q"}]},{"role":"assistant","content":[{"reasoningContent":{"reasoningText":{"text":"","signature":"EqQB"}}},{"reasoningContent":{"redactedContent":"Zm9v"}},{"text":"a"},{"citationsContent":{"content":[{"text":"c"}],"citations":[{"title":"T"}]}},{"toolUse":{"toolUseId":"t.1","name":"f","input":{"z":1,"a":[ 2 ]}}}]},{"role":"user","content":[{"toolResult":{"toolUseId":"t.1","content":[{"text":"{\"k\":1}"},{"image":{"format":"gif","source":{"bytes":"R0lG"}}}],"status":"error"}},{"text":"go on"}]}],"system":[{"text":"s"},{"cachePoint":{"type":"default"}}],"inferenceConfig":{"maxTokens":5,"temperature":0.50},"toolConfig":{"tools":[{"toolSpec":{"name":"f","description":"d","inputSchema":{"json":{"type":"object","$defs":{}, "b":1}},"strict":true}},{"cachePoint":{"type":"default"}},{"systemTool":{"name":"nova_grounding"}}],"toolChoice":{"tool":{"name":"f"}}},"requestMetadata":{"team":"a b"},"serviceTier":{"type":"flex"},"guardrailConfig":{"guardrailIdentifier":"g"},"performanceConfig":{"latency":"optimized"},"promptVariables":{"x":{"text":"y"}},"additionalModelRequestFields":{"other":{"deep":[1]},"top_k":5}}"#.to_owned(),
+            r#"{"messages":[{"role":"user","content":[{"text":"q"}]}],"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"schema":"{\"type\":\"object\"}","name":"n","description":"d"}}}},"additionalModelRequestFields":{"output_config":{"effort":"low"},"thinking":{"type":"enabled","budget_tokens":2048}}}"#.to_owned().replace(r#","additionalModelRequestFields""#, r#","inferenceConfig":{"maxTokens":4096},"additionalModelRequestFields""#),
+        ] {
+            let (out, lost) = again(&body);
+            let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+            assert_eq!(value(&out), value(&body), "{out}");
+            assert!(lost.is_empty(), "{lost:?}");
+        }
+    }
+
+    #[test]
+    fn raw_parts_keep_their_digits_and_key_order() {
+        let body = r#"{"messages":[{"role":"user","content":[{"text":"q"}]}],"inferenceConfig":{"temperature":0.50},"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{"type":"object","z":1.0, "a":2}}}}]}}"#;
+        assert_eq!(again(body).0, body);
+    }
+
+    #[test]
+    fn nothing_is_dropped_in_silence() {
+        let body = r#"{"messages":[{"role":"user","name":"n","content":[{"text":"q","x":1},{"guardContent":{"text":{"text":"g"}}},{"toolResult":{"toolUseId":"t","content":[{"json":{"a": 1}}],"y":1}}]}],"inferenceConfig":{"topQ":1},"toolConfig":{"z":1,"tools":[{"toolSpec":{"name":"f","w":1}}]},"outputConfig":{"v":1},"serviceTier":{"type":"flex","u":1},"new":1,"additionalModelRequestFields":{"thinking":{"type":"enabled","t":1},"s":1},"gone":null}"#;
+        let (request, loss) = read(body);
+        let paths: Vec<_> = loss.entries().iter().map(|lost| lost.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "messages[0].name",
+                "messages[0].content[0].x",
+                "messages[0].content[1].guardContent",
+                "messages[0].content[2].toolResult.y",
+                "inferenceConfig.topQ",
+                "toolConfig.z",
+                "toolConfig.tools[0].toolSpec.w",
+                "outputConfig.v",
+                "serviceTier.u",
+                "additionalModelRequestFields.thinking.t",
+            ]
+        );
+        let extras: Vec<_> = request.extras.iter().map(|extra| extra.name.as_ref()).collect();
+        assert_eq!(extras, ["new", "additionalModelRequestFields.s"]);
+        assert_eq!(written(&request).1, ["new Unsupported"]);
+    }
+
+    #[test]
+    fn a_json_result_is_its_text() {
+        let body = user(r#"{"toolResult":{"toolUseId":"t","content":[{"json":{"a": 1}}]}}"#);
+        let (out, lost) = again(&body);
+        assert!(out.contains(r#""content":[{"text":"{\"a\": 1}"}]"#), "{out}");
+        assert!(lost.is_empty());
+    }
+
+    #[test]
+    fn wrong_kinds_are_refused_by_path() {
+        for (body, path) in [
+            ("[]", ""),
+            ("{}", "messages"),
+            (r#"{"messages":{}}"#, "messages"),
+            (r#"{"messages":[{"role":"tool","content":[]}]}"#, "messages[0].role"),
+            (r#"{"messages":[{"role":"user","content":"x"}]}"#, "messages[0].content"),
+            (r#"{"messages":[{"role":"user","content":[{}]}]}"#, "messages[0].content[0]"),
+            (
+                r#"{"messages":[{"role":"user","content":[{"text":1}]}]}"#,
+                "messages[0].content[0].text",
+            ),
+            (r#"{"messages":[],"inferenceConfig":{"maxTokens":"x"}}"#, "inferenceConfig.maxTokens"),
+        ] {
+            assert_eq!(decode(body, &mut Loss::default()).unwrap_err().path, path, "{body}");
+        }
+    }
+
+    fn openai() -> Request<'static> {
+        let mut request = Request::new(Dialect::OpenAiChat, &NAMES);
+        request.model = Cow::Borrowed(CLAUDE);
+        request
+    }
+
+    fn say(request: &mut Request<'static>, role: Role, kinds: Vec<PartKind<'static>>) {
+        let place = Place::item("messages", request.turns.len());
+        let parts = kinds.into_iter().map(|kind| Part::new(place, kind)).collect();
+        request.turns.push(Turn { place, role, name: None, parts });
+    }
+
+    use crate::chat::{Media, Part, PartKind, Role, Source, Turn};
+
+    fn text(text: &'static str) -> PartKind<'static> {
+        PartKind::Text { text: Cow::Borrowed(text), citations: None }
+    }
+
+    fn result(id: &'static str) -> PartKind<'static> {
+        let content = vec![Part::new(Place::field("x"), text("r"))];
+        PartKind::ToolResult { id: Cow::Borrowed(id), name: None, is_error: false, content }
+    }
+
+    fn call(id: &'static str, arguments: &'static str) -> PartKind<'static> {
+        let (id, arguments) = (Cow::Borrowed(id), Cow::Borrowed(arguments));
+        PartKind::ToolUse { id, name: Cow::Borrowed("f"), arguments }
+    }
+
+    #[test]
+    fn results_of_one_turn_stand_first_in_one_message() {
+        let mut request = openai();
+        say(&mut request, Role::User, vec![text("q"), text(" \n")]);
+        say(&mut request, Role::Assistant, vec![call("a", ""), call("b", "[1")]);
+        say(&mut request, Role::User, vec![result("a")]);
+        say(&mut request, Role::System, vec![text("be brief")]);
+        say(&mut request, Role::User, vec![result("b")]);
+        say(&mut request, Role::Assistant, vec![text("")]);
+        say(&mut request, Role::User, vec![text("next")]);
+        let (out, lost) = written(&request);
+        assert_eq!(
+            out.unwrap(),
+            r#"{"messages":[{"role":"user","content":[{"text":"q"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"a","name":"f","input":{}}},{"toolUse":{"toolUseId":"b","name":"f","input":{"arguments":"[1"}}}]},{"role":"user","content":[{"toolResult":{"toolUseId":"a","content":[{"text":"r"}]}},{"toolResult":{"toolUseId":"b","content":[{"text":"r"}]}},{"text":"<system-reminder>\nbe brief\n</system-reminder>"},{"text":"next"}]}],"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{"type":"object","properties":{}}}}}]}}"#
+        );
+        assert_eq!(lost, ["messages[3] Approximated", "messages[1] Approximated"]);
+    }
+
+    #[test]
+    fn documents_have_names_of_their_own_and_text_beside_them() {
+        let mut request = openai();
+        let document = |name: Option<&'static str>| {
+            let source =
+                Source::Base64 { media_type: "application/pdf".into(), data: "JVBERg==".into() };
+            PartKind::Document(Media { name: name.map(Cow::Borrowed), ..Media::new(source) })
+        };
+        let names = [Some("report.pdf"), Some("report.PDF"), None, None, Some("a_b  c.v2")];
+        say(&mut request, Role::User, names.into_iter().map(document).collect());
+        let (out, lost) = written(&request);
+        let out: serde_json::Value = serde_json::from_str(&out.unwrap()).unwrap();
+        let content = out["messages"][0]["content"].as_array().unwrap();
+        let names: Vec<_> = content.iter().filter_map(|b| b["document"]["name"].as_str()).collect();
+        assert_eq!(names, ["report", "report-2", "document", "document-2", "a_b c_v2"]);
+        assert_eq!(content.last().unwrap(), &serde_json::json!({"text": "."}));
+        assert_eq!(lost, ["messages[0] Approximated"]);
+    }
+
+    #[test]
+    fn what_bedrock_would_have_to_fetch_is_refused() {
+        for url in ["https://example.com/a.png", "gs://b/a.png"] {
+            let mut request = openai();
+            let source = Source::Url { url: Cow::Borrowed(url), media_type: None };
+            say(&mut request, Role::User, vec![PartKind::Image(Media::new(source))]);
+            let refused = written(&request).0.unwrap_err();
+            assert_eq!(refused.path, "messages[0]");
+            assert!(refused.message.contains("base64"), "{refused}");
+        }
+        let mut request = openai();
+        let source = Source::Url { url: Cow::Borrowed("s3://b/a.jpg"), media_type: None };
+        say(&mut request, Role::User, vec![PartKind::Image(Media::new(source))]);
+        let out = written(&request).0.unwrap();
+        assert!(
+            out.contains(r#"{"format":"jpeg","source":{"s3Location":{"uri":"s3://b/a.jpg"}}}"#)
+        );
+    }
+
+    #[test]
+    fn ids_that_converse_refuses_are_renamed_alike() {
+        let long = "call_".to_owned() + &"x".repeat(90);
+        let leaked: &'static str = long.leak();
+        let mut request = openai();
+        say(&mut request, Role::User, vec![text("q")]);
+        say(&mut request, Role::Assistant, vec![call(leaked, "{}"), call("a|b", "{}")]);
+        say(&mut request, Role::User, vec![result(leaked), result("a|b")]);
+        let out: serde_json::Value = serde_json::from_str(&written(&request).0.unwrap()).unwrap();
+        for index in 0..2 {
+            let call =
+                out["messages"][1]["content"][index]["toolUse"]["toolUseId"].as_str().unwrap();
+            let result = &out["messages"][2]["content"][index]["toolResult"]["toolUseId"];
+            assert_eq!(result, call);
+            assert!(
+                call.len() <= 64
+                    && call.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+            );
+        }
+    }
+
+    #[test]
+    fn foreign_and_unsigned_reasoning_is_left_out() {
+        let mut request = openai();
+        say(&mut request, Role::User, vec![text("q")]);
+        say(
+            &mut request,
+            Role::Assistant,
+            vec![PartKind::Thinking { text: "t".into() }, text("a")],
+        );
+        say(&mut request, Role::User, vec![text("n")]);
+        let (out, lost) = written(&request);
+        assert!(!out.unwrap().contains("reasoning"));
+        assert_eq!(lost, ["messages[1] Foreign"]);
+    }
+
+    /// The extra fields that `request` gets on `model`, and what is lost.
+    fn fields(request: &mut Request<'static>, model: &'static str) -> (String, Vec<String>) {
+        request.model = Cow::Borrowed(model);
+        if request.turns.is_empty() {
+            say(request, Role::User, vec![text("q")]);
+        }
+        let (out, lost) = written(request);
+        let out = out.unwrap();
+        (out.split_once(r#""q"}]}]"#).unwrap().1.trim_start_matches(',').to_owned(), lost)
+    }
+
+    #[test]
+    fn an_effort_is_said_in_the_words_of_the_family() {
+        for (model, effort, expected, lost) in [
+            (
+                "anthropic.claude-opus-4-7",
+                "high",
+                r#""additionalModelRequestFields":{"output_config":{"effort":"high"},"thinking":{"type":"adaptive"}}}"#,
+                vec![],
+            ),
+            (
+                "anthropic.claude-3-7-sonnet-20250219-v1:0",
+                "low",
+                r#""inferenceConfig":{"maxTokens":5120},"additionalModelRequestFields":{"thinking":{"type":"enabled","budget_tokens":1024}}}"#,
+                vec!["outputConfig.effort Approximated"],
+            ),
+            (
+                "anthropic.claude-3-5-sonnet-20240620-v1:0",
+                "low",
+                "}",
+                vec!["additionalModelRequestFields.thinking Unsupported"],
+            ),
+            (
+                "amazon.nova-2-lite-v1:0",
+                "minimal",
+                r#""additionalModelRequestFields":{"reasoningConfig":{"type":"enabled","maxReasoningEffort":"low"}}}"#,
+                vec!["outputConfig.effort Approximated"],
+            ),
+            (
+                "openai.gpt-oss-120b-1:0",
+                "high",
+                r#""additionalModelRequestFields":{"reasoning_effort":"high"}}"#,
+                vec![],
+            ),
+            (
+                "meta.llama3-3-70b-instruct-v1:0",
+                "high",
+                "}",
+                vec!["additionalModelRequestFields.thinking Unsupported"],
+            ),
+            ("meta.llama3-3-70b-instruct-v1:0", "none", "}", vec![]),
+        ] {
+            let mut request = openai();
+            request.reasoning =
+                Some(Reasoning { effort: Some(effort.into()), ..Reasoning::default() });
+            let (said, dropped) = fields(&mut request, model);
+            assert_eq!(
+                (said.as_str(), dropped),
+                (expected, lost.into_iter().map(str::to_owned).collect()),
+                "{model}"
+            );
+        }
+    }
+
+    #[test]
+    fn choices_and_calls_in_parallel() {
+        let tool = || {
+            Tool::Function(FunctionTool {
+                place: Place::item("tools", 0),
+                name: "f".into(),
+                description: Some("".into()),
+                schema: Some(r#"{"properties":{}}"#),
+                strict: None,
+                cache: Some(CacheHint { ttl: None }),
+            })
+        };
+        let mut request = openai();
+        request.tools = vec![tool()];
+        request.tool_choice = Some(ToolChoice::Required);
+        request.parallel_tool_calls = Some(false);
+        let (said, lost) = fields(&mut request, CLAUDE);
+        assert_eq!(
+            said,
+            r#""toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{"type":"object","properties":{}}}}},{"cachePoint":{"type":"default"}}],"toolChoice":{"any":{}}},"additionalModelRequestFields":{"tool_choice":{"type":"any","disable_parallel_tool_use":true}}}"#
+        );
+        assert!(lost.is_empty());
+        request.tool_choice = Some(ToolChoice::None);
+        let (said, lost) = fields(&mut request, "mistral.mistral-large-2407-v1:0");
+        assert!(said.contains("toolSpec") && !said.contains("toolChoice"), "{said}");
+        assert_eq!(
+            lost,
+            [
+                "tools[0].cache_control Unsupported",
+                "toolConfig.toolChoice Unsupported",
+                "additionalModelRequestFields.tool_choice.disable_parallel_tool_use Unsupported"
+            ]
+        );
+    }
+
+    #[test]
+    fn cache_points_stay_where_the_family_is_unknown() {
+        for (model, kept) in [
+            ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/x1y2", true),
+            (CLAUDE, true),
+            ("us.meta.llama3-3-70b-instruct-v1:0", false),
+        ] {
+            let mut request = openai();
+            say(&mut request, Role::User, vec![text("q")]);
+            request.turns[0].parts[0].cache = Some(CacheHint { ttl: Some("1h".into()) });
+            request.model = Cow::Borrowed(model);
+            let (out, lost) = written(&request);
+            assert_eq!(
+                out.unwrap().contains(r#"{"cachePoint":{"type":"default","ttl":"1h"}}"#),
+                kept,
+                "{model}"
+            );
+            assert_eq!(lost.is_empty(), kept);
+        }
+    }
+
+    #[test]
+    fn limits_of_converse_are_told() {
+        let mut request = openai();
+        request.temperature = Some("1.5");
+        request.top_p = Some("0.9");
+        request.top_k = Some("5");
+        request.seed = Some("1");
+        request.n = Some("1");
+        request.stop = vec!["END".into(), "".into()];
+        request.metadata = Some(r#"{"ok":"a","bad":"ü","num":1}"#);
+        request.service_tier = Some("scale".into());
+        let (said, lost) = fields(&mut request, "anthropic.claude-3-5-sonnet-20240620-v1:0");
+        assert_eq!(
+            said,
+            r#""inferenceConfig":{"maxTokens"#.split_once("maxTokens").unwrap().0.to_owned()
+                + r#"temperature":1,"topP":0.9,"stopSequences":["END"]},"requestMetadata":{"ok":"a"},"additionalModelResponseFieldPaths":["/stop_sequence"],"additionalModelRequestFields":{"top_k":5}}"#
+        );
+        assert_eq!(
+            lost,
+            [
+                "inferenceConfig.temperature Approximated",
+                "inferenceConfig.stopSequences Value",
+                "requestMetadata.bad Value",
+                "requestMetadata.num Value",
+                "serviceTier Value",
+                "additionalModelRequestFields.seed Unsupported"
+            ]
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_json_is_survived(value in json()) {
+            let body = value.to_string();
+            let mut loss = Loss::default();
+            if let Ok(request) = decode(&body, &mut loss) {
+                let (out, _) = written(&request);
+                if let Ok(out) = out {
+                    serde_json::from_str::<serde_json::Value>(&out).unwrap();
+                }
+            }
+        }
+    }
+
+    /// Objects made of the names that the decoder knows, with values of any kind.
+    fn json() -> impl proptest::strategy::Strategy<Value = serde_json::Value> {
+        use proptest::prelude::*;
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i32>().prop_map(Into::into),
+            "[a-z{}\":]{0,6}".prop_map(Into::into),
+        ];
+        let key = prop::sample::select(vec![
+            "messages",
+            "system",
+            "content",
+            "text",
+            "image",
+            "document",
+            "source",
+            "bytes",
+            "format",
+            "name",
+            "toolUse",
+            "toolUseId",
+            "input",
+            "toolResult",
+            "json",
+            "reasoningContent",
+            "reasoningText",
+            "redactedContent",
+            "cachePoint",
+            "toolConfig",
+            "tools",
+            "toolSpec",
+            "toolChoice",
+            "tool",
+            "inferenceConfig",
+            "maxTokens",
+            "stopSequences",
+            "thinking",
+            "additionalModelRequestFields",
+            "outputConfig",
+            "textFormat",
+            "requestMetadata",
+            "x",
+        ]);
+        leaf.prop_recursive(6, 64, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                prop::collection::vec((key.clone(), inner), 0..5).prop_map(|members| {
+                    let mut object: serde_json::Map<String, serde_json::Value> =
+                        members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+                    object.entry("role").or_insert_with(|| "user".into());
+                    object.into()
+                }),
+            ]
+        })
+    }
+}

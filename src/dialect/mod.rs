@@ -8,7 +8,7 @@
 //! `decode(encode(x)) == x` per dialect; a streamed answer folds to the whole one.
 
 use crate::chat::{Event, Folded, Loss, Request, Sink};
-use crate::wire::frames::{Frame, Frames};
+use crate::wire::frames::{Frame, Frames, Framing};
 
 mod anthropic_parameters;
 mod anthropic_request;
@@ -232,6 +232,11 @@ impl Encoder {
 
     /// Writes what one event of the [`crate::chat::Sequencer`] means in this language.
     pub fn event(&mut self, event: &Event<'_>, out: &mut Frames) {
+        // A chunk is the model's, whatever its language; a failure is always Bedrock's to say.
+        if let (Event::Error(fault), Framing::AwsInvokeChunks) = (event, out.framing()) {
+            bedrock_exceptions::write(fault, out);
+            return;
+        }
         match self {
             Self::Anthropic(encoder) => encoder.event(event, out),
             Self::OpenAiChat(encoder) => encoder.event(event, out),
