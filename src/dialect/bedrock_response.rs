@@ -6,7 +6,7 @@
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>
 
 use super::bedrock_content::redacted;
-use super::{bedrock_citations as citations, bedrock_exceptions as exceptions, seal};
+use super::{bedrock_citations as citations, seal};
 use crate::chat::{
     Block, Delta, Dialect, ErrorKind, Event, Fault, Raw, Sink, Stop, StopReason, Usage,
 };
@@ -26,10 +26,6 @@ pub struct Decoder {
 impl Decoder {
     pub(super) fn frame(&mut self, frame: Frame<'_>, out: Sink<'_>) {
         let name = frame.name.unwrap_or_default();
-        if frame.exception {
-            out(Event::Error(exceptions::read(name, frame.data)));
-            return;
-        }
         let known = matches!(
             name,
             "messageStart"
