@@ -8,16 +8,27 @@
 //! `decode(encode(x)) == x` per dialect; a streamed answer folds to the whole one.
 
 use crate::chat::{Event, Folded, Loss, Request, Sink};
-use crate::wire::frames::{Frame, Frames};
+use crate::wire::frames::{Frame, Frames, Framing};
 
 mod anthropic_parameters;
 mod anthropic_request;
 mod anthropic_request_out;
 mod anthropic_response;
 mod anthropic_response_out;
+mod bedrock_citations;
+mod bedrock_content;
+mod bedrock_exceptions;
+mod bedrock_family;
+pub mod bedrock_invoke;
+mod bedrock_media;
+mod bedrock_parameters;
+mod bedrock_prompt;
+mod bedrock_reasoning;
 mod bedrock_request;
+mod bedrock_request_out;
 mod bedrock_response;
 mod citations;
+mod bedrock_response_out;
 pub mod errors;
 mod expect;
 mod gemini_request;
@@ -97,6 +108,8 @@ pub struct Reply {
     pub created: u64,
     /// OpenAI Chat `stream_options.include_usage`.
     pub include_usage: bool,
+    /// Bedrock `metrics.latencyMs`.
+    pub latency_ms: u64,
     /// OpenAI Responses echo the request's parameters: its raw body, empty elsewhere.
     pub request_body: String,
 }
@@ -191,6 +204,12 @@ impl Decoder {
 
     /// Says the events of one frame. A frame that cannot be read becomes [`Event::Error`].
     pub fn frame(&mut self, frame: Frame<'_>, out: Sink<'_>) {
+        if frame.exception {
+            // Bedrock's, whatever language the model's chunks are in.
+            let fault = bedrock_exceptions::read(frame.name.unwrap_or_default(), frame.data);
+            out(Event::Error(fault));
+            return;
+        }
         match self {
             Self::Anthropic(decoder) => decoder.frame(frame, out),
             Self::OpenAiChat(decoder) => decoder.frame(frame, out),
@@ -209,9 +228,16 @@ pub enum Encoder {
     OpenAiResponses(openai_responses_response::Encoder),
     Bedrock(bedrock_response::Encoder),
     Gemini(gemini_response::Encoder),
+    /// The body of a family of models, for a client of Bedrock's `InvokeModel`.
+    Invoke(bedrock_invoke::Encoder),
 }
 
 impl Encoder {
+    /// For a client of `InvokeModelWithResponseStream` whose body is of `shape`.
+    pub fn invoke(shape: bedrock_invoke::Shape, reply: Reply) -> Self {
+        Self::Invoke(bedrock_invoke::Encoder::new(shape, reply))
+    }
+
     pub fn new(dialect: Dialect, reply: Reply) -> Self {
         match dialect {
             Dialect::Anthropic => Self::Anthropic(anthropic_response::Encoder::new(reply)),
@@ -219,19 +245,25 @@ impl Encoder {
             Dialect::OpenAiResponses => {
                 Self::OpenAiResponses(openai_responses_response::Encoder::new(reply))
             }
-            Dialect::Bedrock => Self::Bedrock(bedrock_response::Encoder::new(reply)),
+            Dialect::Bedrock => Self::Bedrock(bedrock_response::Encoder::new(&reply)),
             Dialect::Gemini => Self::Gemini(gemini_response::Encoder::new(reply)),
         }
     }
 
     /// Writes what one event of the [`crate::chat::Sequencer`] means in this language.
     pub fn event(&mut self, event: &Event<'_>, out: &mut Frames) {
+        // A chunk is the model's, whatever its language; a failure is always Bedrock's to say.
+        if let (Event::Error(fault), Framing::AwsInvokeChunks) = (event, out.framing()) {
+            bedrock_exceptions::write(fault, out);
+            return;
+        }
         match self {
             Self::Anthropic(encoder) => encoder.event(event, out),
             Self::OpenAiChat(encoder) => encoder.event(event, out),
             Self::OpenAiResponses(encoder) => encoder.event(event, out),
             Self::Bedrock(encoder) => encoder.event(event, out),
             Self::Gemini(encoder) => encoder.event(event, out),
+            Self::Invoke(encoder) => encoder.event(event, out),
         }
     }
 }
