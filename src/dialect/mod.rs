@@ -15,8 +15,16 @@ mod anthropic_response;
 mod bedrock_request;
 mod bedrock_response;
 pub mod errors;
+mod gemini_answer;
+mod gemini_body;
+mod gemini_contents;
+mod gemini_logprobs;
+mod gemini_model;
 mod gemini_request;
 mod gemini_response;
+mod gemini_schema;
+mod gemini_signature;
+mod gemini_turns;
 mod openai_chat_request;
 mod openai_chat_response;
 mod openai_responses_request;
@@ -104,6 +112,9 @@ pub fn encode_request(
     out: &mut Vec<u8>,
     loss: &mut Loss,
 ) -> Result<(), Malformed> {
+    let lowered = gemini_schema::Lowered::of(request, dialect);
+    let plain = lowered.as_ref().map(|lowered| lowered.applied(request));
+    let request = plain.as_ref().unwrap_or(request);
     match dialect {
         Dialect::Anthropic => anthropic_request::encode(request, manner, out, loss),
         Dialect::OpenAiChat => openai_chat_request::encode(request, manner, out, loss),
