@@ -12,7 +12,7 @@ use crate::chat::{
     Block, Delta, ErrorKind, Event, Fault, Raw, Seal, Sink, Stop, StopReason, Usage,
 };
 use crate::wire::frames::Frame;
-use crate::wire::json_read;
+use crate::wire::{json_read, json_scan};
 use std::borrow::Cow;
 
 pub use super::gemini_answer::Encoder;
@@ -66,7 +66,9 @@ impl Decoder {
     }
 
     fn body(&mut self, data: &str, out: Sink<'_>) {
-        if json_read::is_array(data) {
+        if json_scan::validate(data.as_bytes(), json_scan::DEPTH_MAX).is_err() {
+            out(unreadable());
+        } else if json_read::is_array(data) {
             json_read::items(data).for_each(|chunk| self.chunk(chunk, out));
         } else {
             self.chunk(data, out);
@@ -145,12 +147,15 @@ impl Decoder {
 
     fn text(&mut self, text: Cow<'_, str>, thought: bool, seal: Option<Seal<'_>>, out: Sink<'_>) {
         let kind = if thought { Kind::Thinking } else { Kind::Text };
-        if text.is_empty() && self.open.is_none_or(|(_, open)| open != kind) {
-            // a signature that stands alone: of reasoning that is not shown
-            if let Some(seal) = seal {
+        let apart = self.open.is_none_or(|(_, open)| open != kind);
+        match seal {
+            None if text.is_empty() => return,
+            Some(seal) if text.is_empty() && apart && !thought => {
+                // a signature that stands alone: of reasoning that is not shown
                 self.whole(Block::Redacted(seal), out);
+                return;
             }
-            return;
+            _ => {}
         }
         let slot = self.block(kind, out);
         if !text.is_empty() {

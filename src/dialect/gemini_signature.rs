@@ -16,8 +16,8 @@ use std::borrow::Cow;
 /// Stands for a signature that is not at hand: switches the check of Gemini 3 off for a call.
 pub(super) const SKIP: &str = "skip_thought_signature_validator";
 
-/// `fg1.` in base64: how every wrapped foreign seal begins.
-const WRAPPED: &str = "ZmcxL";
+/// How every wrapped foreign seal begins: the mark of [`seal`] in base64, as far as it is certain.
+const WRAPPED: &str = "Zmd";
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
@@ -31,7 +31,7 @@ pub(super) fn write<'s>(seal: &'s Seal<'_>) -> Cow<'s, str> {
     if seal.dialect == Dialect::Gemini {
         return Cow::Borrowed(&seal.data);
     }
-    Cow::Owned(STANDARD.encode(seal::wrap(seal, Dialect::Gemini).as_bytes()))
+    Cow::Owned(STANDARD.encode(seal::pack(seal, Dialect::Gemini).as_bytes()))
 }
 
 /// The seal that a Gemini client's `thoughtSignature` stands for.
@@ -47,7 +47,8 @@ fn wrapped(text: &str) -> Option<Seal<'static>> {
         return None;
     }
     let decoded = LENIENT.decode(url_safe(text).as_bytes()).ok()?;
-    let seal = seal::unwrap(std::str::from_utf8(&decoded).ok()?, Dialect::Gemini).to_static();
+    let text = String::from_utf8(decoded).ok()?;
+    let (seal, _) = seal::unpack(Cow::Owned(text), Dialect::Gemini);
     (seal.dialect != Dialect::Gemini).then_some(seal)
 }
 

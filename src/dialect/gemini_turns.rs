@@ -14,7 +14,39 @@ use std::borrow::Cow;
 /// Reads `contents`: an array as a rule, one content where a client left the brackets out.
 pub(super) fn contents<'a>(raw: &'a str, loss: &mut Loss) -> Result<Vec<Turn<'a>>, Malformed> {
     let mut reader = Reader { loss, calls: Vec::new() };
-    list(raw).enumerate().map(|(at, raw)| reader.turn(Place::item("contents", at), raw)).collect()
+    let mut turns: Vec<Turn<'a>> = Vec::new();
+    for (at, raw) in list(raw).enumerate() {
+        let turn = reader.turn(Place::item("contents", at), raw)?;
+        match turns.last_mut() {
+            Some(last) if last.role == Role::Assistant && turn.role == Role::Assistant => {
+                turn.parts.into_iter().for_each(|part| append(&mut last.parts, part));
+            }
+            _ if turn.role == Role::Assistant => {
+                let mut parts = Vec::with_capacity(turn.parts.len());
+                turn.parts.into_iter().for_each(|part| append(&mut parts, part));
+                turns.push(Turn { parts, ..turn });
+            }
+            _ => turns.push(turn),
+        }
+    }
+    Ok(turns)
+}
+
+/// Appends what a model said. SDKs keep a streamed answer as it came, piece by piece, and replay
+/// it so; the pieces of one text are joined, since a signature is for the whole of it.
+fn append<'a>(parts: &mut Vec<Part<'a>>, mut part: Part<'a>) {
+    let Some(last) = parts.last_mut().filter(|last| last.seal.is_none()) else {
+        parts.push(part);
+        return;
+    };
+    match (&mut last.kind, &mut part.kind) {
+        (PartKind::Text { text, .. }, PartKind::Text { text: more, .. })
+        | (PartKind::Thinking { text }, PartKind::Thinking { text: more }) => {
+            text.to_mut().push_str(more);
+            last.seal = part.seal;
+        }
+        _ => parts.push(part),
+    }
 }
 
 /// Reads `systemInstruction`: a content, or whatever a lenient client makes of one.

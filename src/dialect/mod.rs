@@ -10,11 +10,15 @@
 use crate::chat::{Event, Folded, Loss, Request, Sink};
 use crate::wire::frames::{Frame, Frames};
 
+mod anthropic_parameters;
 mod anthropic_request;
+mod anthropic_request_out;
 mod anthropic_response;
+mod anthropic_response_out;
 mod bedrock_request;
 mod bedrock_response;
 pub mod errors;
+mod expect;
 mod gemini_answer;
 mod gemini_body;
 mod gemini_contents;
@@ -25,12 +29,22 @@ mod gemini_response;
 mod gemini_schema;
 mod gemini_signature;
 mod gemini_turns;
+mod model_family;
 mod openai_chat_request;
+mod openai_chat_request_out;
 mod openai_chat_response;
+mod openai_chat_response_out;
 mod openai_responses_request;
 mod openai_responses_response;
+mod seal;
+mod tap;
+mod tokens;
+mod transcoder;
 
 pub use crate::chat::Dialect;
+pub use tap::Tap;
+pub use tokens::estimate_tokens;
+pub use transcoder::{Transcoder, fold_message};
 
 /// What a client's body or an upstream's frame did wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +70,9 @@ pub struct Manner {
     pub system_role: &'static str,
     /// Anthropic: the limit sent when the client names none.
     pub default_max_tokens: u64,
+    /// OpenAI Chat: the member of an assistant message in which this provider takes its earlier
+    /// reasoning back (`reasoning_content`, `reasoning`); without one it is left out, reported.
+    pub reasoning_field: Option<&'static str>,
     /// Top-level fields, in the target's language, that this provider refuses: left out, reported.
     pub refuses: &'static [&'static str],
 }
@@ -66,6 +83,7 @@ impl Manner {
             max_tokens_field: "max_completion_tokens",
             system_role: "system",
             default_max_tokens: 4096,
+            reasoning_field: None,
             refuses: &[],
         }
     }
