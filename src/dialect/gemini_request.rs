@@ -105,7 +105,7 @@ pub(super) fn decode<'a>(body: &'a str, loss: &mut Loss) -> Result<Request<'a>, 
             "generationConfig" => generation_config(raw, &mut request, loss)?,
             "labels" if json_read::is_object(raw) => request.metadata = Some(raw),
             "serviceTier" => {
-                request.service_tier = json_read::text(raw).and_then(|name| tier(&name))
+                request.service_tier = json_read::text(raw).and_then(|name| tier(&name));
             }
             _ => request.extras.push(Extra { name, raw }),
         }
