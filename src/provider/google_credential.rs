@@ -69,7 +69,7 @@ pub(super) struct ServiceAccount {
 pub(super) struct Refresh {
     pub(super) client_id: Box<str>,
     pub(super) client_secret: Secret,
-    pub(super) refresh_token: Secret,
+    pub(super) token: Secret,
     pub(super) token_uri: Box<str>,
     /// Whether the client's id and secret go as a header instead of form fields.
     pub(super) basic: bool,
@@ -228,7 +228,7 @@ impl File {
         Ok(Origin::Refresh(Box::new(Refresh {
             client_id: self.client_id.ok_or_else(|| missing("client_id"))?,
             client_secret: secret("client_secret", self.client_secret)?,
-            refresh_token: secret("refresh_token", self.refresh_token)?,
+            token: secret("refresh_token", self.refresh_token)?,
             token_uri,
             basic: external,
         })))

@@ -191,9 +191,8 @@ fn form(url: &str, fields: &[(&str, &str)]) -> Call {
 }
 
 fn refresh(user: &Refresh) -> Call {
-    let Refresh { client_id, client_secret, refresh_token, token_uri, basic } = user;
-    let mut fields =
-        vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+    let Refresh { client_id, client_secret, token, token_uri, basic } = user;
+    let mut fields = vec![("grant_type", "refresh_token"), ("refresh_token", token.expose())];
     if *basic {
         let mut call = form(token_uri, &fields);
         call.headers.push(basic_header(client_id, client_secret));
