@@ -17,6 +17,7 @@ mod anthropic_response;
 mod anthropic_response_out;
 mod bedrock_request;
 mod bedrock_response;
+mod citations;
 pub mod errors;
 mod expect;
 mod gemini_answer;
