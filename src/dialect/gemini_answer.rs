@@ -5,10 +5,12 @@
 //! own are, so their arguments are held until they are complete. Never: writes arguments that are
 //! no object; such a call ends the answer as Gemini does, with `MALFORMED_FUNCTION_CALL`.
 
-use super::Reply;
+use super::errors;
+use super::gemini_grounding::Pages;
 use super::gemini_logprobs;
 use super::gemini_signature;
-use crate::chat::{Block, Delta, ErrorKind, Event, Fault, Folded, Seal, Stop, StopReason, Usage};
+use super::{Dialect, Reply};
+use crate::chat::{Block, Delta, Event, Fault, Folded, Seal, Stop, StopReason, Usage};
 use crate::wire::frames::Frames;
 use crate::wire::json_read;
 use crate::wire::json_write::{Array, Object};
@@ -21,6 +23,8 @@ pub struct Encoder {
     usage: Usage,
     stop: Stop<'static>,
     malformed: bool,
+    /// The pages cited, told at the end.
+    pages: Pages,
 }
 
 /// The block being said.
@@ -48,6 +52,7 @@ impl Encoder {
             usage: Usage::default(),
             stop: Stop::of(StopReason::EndTurn),
             malformed: false,
+            pages: Pages::default(),
         }
     }
 
@@ -67,6 +72,7 @@ impl Encoder {
                 self.chunk(out, Some(&self.usage), |candidate| {
                     content(candidate, |parts| text_part(parts, "", false, None));
                     candidate.text("finishReason", reason);
+                    self.pages.write(candidate);
                 });
             }
             Event::Error(fault) => {
@@ -116,11 +122,7 @@ impl Encoder {
                 }
             },
             Delta::Citation(raw) => {
-                let mut metadata = Metadata::default();
-                metadata.push(raw);
-                if !metadata.is_empty() {
-                    self.chunk(out, None, |candidate| metadata.write(candidate));
-                }
+                self.pages.cite(raw);
             }
             Delta::Logprobs(raw) => self.chunk(out, None, |candidate| {
                 let arrays = std::iter::once(*raw);
@@ -163,11 +165,11 @@ pub(super) fn encode_message(message: &Folded, reply: &Reply, out: &mut Vec<u8>)
         content(candidate, |parts| malformed = whole_parts(message, parts));
         let reason = message.stop.as_ref().map_or(StopReason::EndTurn, |stop| stop.reason);
         candidate.text("finishReason", finish_reason(reason, malformed));
-        let mut metadata = Metadata::default();
-        message.blocks.iter().flat_map(|block| &block.citations).for_each(|raw| {
-            metadata.push(raw);
-        });
-        metadata.write(candidate);
+        let mut pages = Pages::default();
+        for raw in message.blocks.iter().flat_map(|block| &block.citations) {
+            pages.cite(raw);
+        }
+        pages.write(candidate);
         let logprobs = message.blocks.iter().flat_map(|block| &block.logprobs);
         if logprobs.clone().next().is_some() {
             let arrays = logprobs.map(String::as_str);
@@ -300,69 +302,6 @@ fn one_line(out: &mut Vec<u8>, raw: &str) {
     out.extend(raw.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
 }
 
-/// Citations, as a candidate tells them.
-#[derive(Default)]
-struct Metadata<'a> {
-    grounding: Option<&'a str>,
-    /// `CitationMetadata`'s list, raw.
-    sources: Vec<&'a str>,
-    /// Citations in the form of another vendor, of which address and title are kept.
-    foreign: Vec<&'a str>,
-}
-
-impl<'a> Metadata<'a> {
-    fn push(&mut self, raw: &'a str) {
-        if let Some(grounding) = json_read::field(raw, "groundingMetadata") {
-            self.grounding = Some(grounding);
-        } else if let Some(citations) = json_read::field(raw, "citationMetadata") {
-            let lists = json_read::fields(citations);
-            self.sources.extend(lists.flat_map(|(_, list)| json_read::items(list)));
-        } else if address(raw).is_some() {
-            self.foreign.push(raw);
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.grounding.is_none() && self.sources.is_empty() && self.foreign.is_empty()
-    }
-
-    fn write(&self, candidate: &mut Object<'_>) {
-        if !self.sources.is_empty() || !self.foreign.is_empty() {
-            let mut metadata = candidate.object("citationMetadata");
-            let mut sources = metadata.array("citationSources");
-            self.sources.iter().for_each(|raw| one_line(sources.item(), raw));
-            self.foreign.iter().for_each(|raw| foreign_source(raw, &mut sources));
-            sources.end();
-            metadata.end();
-        }
-        if let Some(grounding) = self.grounding {
-            one_line(candidate.key("groundingMetadata"), grounding);
-        }
-    }
-}
-
-/// The members of a citation that names an address: Anthropic's has them at its top, OpenAI's
-/// inside `url_citation`.
-fn address(raw: &str) -> Option<&str> {
-    let inner = json_read::field(raw, "url_citation").unwrap_or(raw);
-    json_read::field(inner, "url").map(|_| inner)
-}
-
-fn foreign_source(raw: &str, sources: &mut Array<'_>) {
-    let Some(inner) = address(raw) else { return };
-    let mut source = sources.object();
-    for (name, value) in json_read::fields(inner) {
-        match &*name {
-            "url" => source.raw("uri", value),
-            "title" if json_read::is_string(value) => source.raw("title", value),
-            "start_index" => source.raw("startIndex", value),
-            "end_index" => source.raw("endIndex", value),
-            _ => &mut source,
-        };
-    }
-    source.end();
-}
-
 fn finish_reason(reason: StopReason, malformed: bool) -> &'static str {
     match reason {
         StopReason::MaxTokens | StopReason::ContextWindow => "MAX_TOKENS",
@@ -404,29 +343,6 @@ fn write_usage(usage: &Usage, mut object: Object<'_>) {
     object.end();
 }
 
-/// HTTP status and canonical status of a kind of error.
-pub(super) const fn status_of(kind: ErrorKind) -> (u16, &'static str) {
-    match kind {
-        ErrorKind::InvalidRequest => (400, "INVALID_ARGUMENT"),
-        ErrorKind::Authentication => (401, "UNAUTHENTICATED"),
-        ErrorKind::Billing => (402, "RESOURCE_EXHAUSTED"),
-        ErrorKind::Permission => (403, "PERMISSION_DENIED"),
-        ErrorKind::NotFound => (404, "NOT_FOUND"),
-        ErrorKind::TooLarge => (413, "INVALID_ARGUMENT"),
-        ErrorKind::RateLimit => (429, "RESOURCE_EXHAUSTED"),
-        ErrorKind::Api => (500, "INTERNAL"),
-        ErrorKind::NotSupported => (501, "UNIMPLEMENTED"),
-        ErrorKind::Network => (502, "UNAVAILABLE"),
-        ErrorKind::Overloaded => (503, "UNAVAILABLE"),
-        ErrorKind::Timeout => (504, "DEADLINE_EXCEEDED"),
-    }
-}
-
 fn write_error(fault: &Fault<'_>, out: &mut Vec<u8>) {
-    let (code, status) = status_of(fault.kind);
-    let mut object = Object::begin(out);
-    let mut error = object.object("error");
-    error.unsigned("code", u64::from(code)).text("message", &fault.message).text("status", status);
-    error.end();
-    object.end();
+    errors::write(Dialect::Gemini, 0, fault, "", out);
 }

@@ -280,7 +280,7 @@ fn format<'a>(form: Form<'a>, request: &mut Request<'a>) {
         (Some((mime, _)), Some((_, schema)))
             if mime == "application/json" && json_read::is_object(schema) =>
         {
-            let (name, description) = (None, None);
+            let (name, description, schema) = (None, None, Cow::Borrowed(schema));
             request.format = Some(Format::JsonSchema { name, description, schema, strict: None });
         }
         (mime, schema) => {

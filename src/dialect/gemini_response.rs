@@ -6,6 +6,8 @@
 //! finished one. Source: ai.google.dev/api/generate-content#FinishReason.
 
 use super::Dialect;
+use super::errors;
+use super::gemini_grounding::Pages;
 use super::gemini_logprobs;
 use super::gemini_request::{camel, members, whole};
 use crate::chat::{
@@ -32,6 +34,7 @@ pub struct Decoder {
     calls: u32,
     /// `call_<response id>`, from which calls without an id get one.
     call_prefix: String,
+    pages: Pages,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +84,10 @@ impl Decoder {
             return;
         };
         if let Some(error) = chunk.error {
-            out(Event::Error(fault(error)));
+            let code =
+                members(error).find(|(name, _)| name == "code").and_then(|(_, raw)| whole(raw));
+            let status = code.and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
+            out(errors::of_json(status, raw).map_or_else(unreadable, Event::Error));
             return;
         }
         let mut usage = chunk.usage.map(usage_of).unwrap_or_default();
@@ -114,18 +120,21 @@ impl Decoder {
                 out(Event::Delta { slot, delta: Delta::Logprobs(raw) });
             }
         }
-        for (name, raw) in
-            [("groundingMetadata", candidate.grounding), ("citationMetadata", candidate.citations)]
-        {
-            if let Some(raw) = raw.filter(|raw| json_read::fields(raw).next().is_some()) {
-                let slot = self.block(Kind::Text, out);
-                let citation = format!("{{\"{name}\":{raw}}}");
-                out(Event::Delta { slot, delta: Delta::Citation(&citation) });
-            }
+        for metadata in [candidate.grounding, candidate.citations].into_iter().flatten() {
+            self.cited(metadata, out);
         }
         if let Some(reason) = &candidate.finish {
             self.finish(reason, candidate.message.as_deref(), out);
         }
+    }
+
+    fn cited(&mut self, metadata: &str, out: Sink<'_>) {
+        let mut pages = std::mem::take(&mut self.pages);
+        pages.read(metadata, &mut |citation| {
+            let slot = self.block(Kind::Text, out);
+            out(Event::Delta { slot, delta: Delta::Citation(citation) });
+        });
+        self.pages = pages;
     }
 
     fn part(&mut self, raw: &str, out: Sink<'_>) {
@@ -458,39 +467,6 @@ fn searches(grounding: &str, model: &str) -> Option<u64> {
     let by_query = super::gemini_model::Model::of(model).nests_media;
     let count = if by_query { count } else { count.min(1) };
     u64::try_from(count).ok().filter(|count| *count > 0)
-}
-
-/// The fault that an `error` object tells of.
-fn fault(error: &str) -> Fault<'_> {
-    let (mut code, mut message, mut status) = (None, None, None);
-    for (name, raw) in members(error) {
-        match &*name {
-            "code" => code = whole(raw),
-            "message" => message = json_read::text(raw),
-            "status" => status = json_read::text(raw),
-            _ => {}
-        }
-    }
-    let by_code = code.and_then(|code| u16::try_from(code).ok()).map(ErrorKind::of_status);
-    let kind = status.as_deref().and_then(kind_of_status).or(by_code).unwrap_or(ErrorKind::Api);
-    let message = message.unwrap_or(Cow::Borrowed("the upstream gave no reason"));
-    Fault { kind, message, code: status }
-}
-
-/// The kind that a canonical status of Google's stands for; `None` for an unknown one.
-pub(super) fn kind_of_status(status: &str) -> Option<ErrorKind> {
-    Some(match status {
-        "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => ErrorKind::InvalidRequest,
-        "UNAUTHENTICATED" => ErrorKind::Authentication,
-        "PERMISSION_DENIED" => ErrorKind::Permission,
-        "NOT_FOUND" => ErrorKind::NotFound,
-        "RESOURCE_EXHAUSTED" => ErrorKind::RateLimit,
-        "UNAVAILABLE" => ErrorKind::Overloaded,
-        "DEADLINE_EXCEEDED" => ErrorKind::Timeout,
-        "UNIMPLEMENTED" => ErrorKind::NotSupported,
-        "INTERNAL" | "UNKNOWN" | "DATA_LOSS" | "ABORTED" | "CANCELLED" => ErrorKind::Api,
-        _ => return None,
-    })
 }
 
 fn unreadable() -> Event<'static> {

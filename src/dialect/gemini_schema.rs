@@ -9,6 +9,7 @@ use super::gemini_request::camel;
 use crate::chat::{Format, Request, Tool};
 use crate::wire::json_read;
 use crate::wire::json_write::{Array, Object, string};
+use std::borrow::Cow;
 
 /// JSON Schemas in place of a request's Gemini schemas.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl Lowered {
         if let (Some(Format::JsonSchema { schema, .. }), Some(lowered)) =
             (&mut request.format, &self.format)
         {
-            *schema = lowered;
+            *schema = Cow::Borrowed(lowered);
         }
         request
     }
