@@ -239,16 +239,18 @@ fn generation_config<'a>(
     for (name, raw) in members(raw) {
         let wrong = || Malformed::at(format!("generationConfig.{name}"), "must be a number");
         let numeric = || number(raw).map(Some).ok_or_else(wrong);
+        // the SDKs write `40.0`, which other vendors refuse for a count
+        let counted = || Ok(numeric()?.map(|raw| raw.strip_suffix(".0").unwrap_or(raw)));
         match &*camel(&name) {
             "maxOutputTokens" => request.max_tokens = Some(whole(raw).ok_or_else(wrong)?),
             "temperature" => request.temperature = numeric()?,
             "topP" => request.top_p = numeric()?,
-            "topK" => request.top_k = numeric()?,
-            "seed" => request.seed = numeric()?,
+            "topK" => request.top_k = counted()?,
+            "seed" => request.seed = counted()?,
             "presencePenalty" => request.presence_penalty = numeric()?,
             "frequencyPenalty" => request.frequency_penalty = numeric()?,
-            "candidateCount" => request.n = numeric()?,
-            "logprobs" => request.top_logprobs = numeric()?,
+            "candidateCount" => request.n = counted()?,
+            "logprobs" => request.top_logprobs = counted()?,
             "responseLogprobs" => request.logprobs = json_read::boolean(raw),
             "stopSequences" => {
                 request.stop = list(raw).filter_map(json_read::text).collect();
