@@ -225,7 +225,7 @@ impl Decoder {
         let slot = self.slot();
         self.open = None;
         out(Event::Open { slot, block: Block::ToolUse { id, name } });
-        out(Event::Delta { slot, delta: Delta::Arguments(Cow::Borrowed(arguments)) });
+        out(Event::Delta { slot, delta: Delta::Arguments(minified(arguments)) });
         if let Some(seal) = seal {
             out(Event::Delta { slot, delta: Delta::Seal(seal) });
         }
@@ -403,6 +403,25 @@ impl<'a> Part<'a> {
         }
         part
     }
+}
+
+/// JSON without the white space between its tokens: a whole answer comes indented.
+fn minified(raw: &str) -> Cow<'_, str> {
+    if !raw.contains([' ', '\n', '\r', '\t']) {
+        return Cow::Borrowed(raw);
+    }
+    let (mut quoted, mut escaped) = (false, false);
+    let kept = |c: &char| {
+        if escaped {
+            escaped = false;
+        } else if *c == '"' {
+            quoted = !quoted;
+        } else {
+            escaped = quoted && *c == '\\';
+        }
+        quoted || !c.is_ascii_whitespace()
+    };
+    Cow::Owned(raw.chars().filter(kept).collect())
 }
 
 fn call_prefix(response_id: &str) -> String {
