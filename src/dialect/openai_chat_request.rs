@@ -314,7 +314,7 @@ fn format<'a>(raw: Raw<'a>, loss: &mut Loss) -> Option<Format<'a>> {
                     }
                 }
             }
-            Some(Format::JsonSchema { name, description, schema, strict })
+            Some(Format::JsonSchema { name, description, schema: Cow::Borrowed(schema), strict })
         }
         _ => {
             loss.push("response_format", Reason::Value);
