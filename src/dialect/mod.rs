@@ -19,8 +19,17 @@ mod gemini_request;
 mod gemini_response;
 mod openai_chat_request;
 mod openai_chat_response;
+mod openai_responses_body;
+mod openai_responses_decoder;
+mod openai_responses_event;
+mod openai_responses_input;
+mod openai_responses_items;
+mod openai_responses_object;
 mod openai_responses_request;
 mod openai_responses_response;
+mod openai_responses_seal;
+mod openai_responses_tracked;
+mod openai_responses_turns;
 
 pub use crate::chat::Dialect;
 

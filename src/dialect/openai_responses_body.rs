@@ -1,0 +1,471 @@
+//! OpenAI Responses requests, written: the parameters of a body for an upstream.
+//!
+//! In: a [`Request`] read from another language. Out: the JSON body of `POST /v1/responses`. It is
+//! stateless: `store` is false, since clients of the other languages send the whole conversation
+//! each time, and the sealed reasoning is asked for (`include`), so that they can send that back
+//! too; only a Chat client's own `store` is passed on. Never: sends a parameter that is known to be
+//! refused by the model's family (see [`family`]); it is reported instead.
+//! Page: <https://platform.openai.com/docs/api-reference/responses/create>
+
+use super::openai_responses_turns as turns;
+use super::{Malformed, Manner};
+use crate::chat::{
+    Dialect, Format, FunctionTool, Loss, Reason, Reasoning, Request, Tool, ToolChoice,
+};
+use crate::wire::json_write::Object;
+use std::borrow::Cow;
+
+/// The least `max_output_tokens` that OpenAI takes.
+const MIN_OUTPUT_TOKENS: u64 = 16;
+/// The longest `user`, `prompt_cache_key` and call id that OpenAI takes, in bytes.
+pub(super) const MAX_ID: usize = 64;
+
+/// Writes the body for an upstream that speaks Responses.
+///
+/// # Errors
+/// When there is nothing to answer: no item is left.
+pub(super) fn encode(
+    request: &Request<'_>,
+    manner: &Manner,
+    out: &mut Vec<u8>,
+    loss: &mut Loss,
+) -> Result<(), Malformed> {
+    let mut body =
+        Body { object: Object::begin(out), family: family(&request.model), request, manner, loss };
+    if !request.model.is_empty() {
+        body.object.text("model", &request.model);
+    }
+    if request.stream {
+        body.object.boolean("stream", true);
+    }
+    body.input()?;
+    body.tools();
+    body.sampling();
+    body.reasoning();
+    body.text_options();
+    body.labels();
+    body.state();
+    body.report();
+    body.object.end();
+    Ok(())
+}
+
+struct Body<'o, 'r, 'a> {
+    object: Object<'o>,
+    family: Family,
+    request: &'r Request<'a>,
+    manner: &'r Manner,
+    loss: &'r mut Loss,
+}
+
+impl Body<'_, '_, '_> {
+    /// Whether the provider takes `field`; if not, what the client calls `theirs` is reported.
+    fn takes(&mut self, field: &str, theirs: &str) -> bool {
+        let refused = self.manner.refuses.contains(&field);
+        if refused {
+            self.loss.push(theirs, Reason::Unsupported);
+        }
+        !refused
+    }
+
+    fn input(&mut self) -> Result<(), Malformed> {
+        let request = self.request;
+        // A provider that refuses `instructions` gets them as a message.
+        if !self.manner.refuses.contains(&"instructions")
+            && let Some(text) = turns::instructions(request, self.loss)
+        {
+            self.object.text("instructions", text);
+        }
+        let mut array = self.object.array("input");
+        turns::encode(request, self.manner, &mut array, self.loss);
+        if array.is_empty() {
+            let list = request.turns.first().map_or(request.names.system, |turn| turn.place.list);
+            return Err(Malformed::at(list, "there is nothing to answer"));
+        }
+        array.end();
+        Ok(())
+    }
+
+    fn tools(&mut self) {
+        let request = self.request;
+        if !request.tools.is_empty() && self.takes("tools", request.names.tools) {
+            self.tool_list();
+        }
+        if let Some(choice) = &request.tool_choice
+            && self.takes("tool_choice", request.names.tool_choice)
+        {
+            match choice {
+                ToolChoice::Auto => self.object.text("tool_choice", "auto"),
+                ToolChoice::None => self.object.text("tool_choice", "none"),
+                ToolChoice::Required => self.object.text("tool_choice", "required"),
+                ToolChoice::Named(name) => {
+                    let mut named = self.object.object("tool_choice");
+                    named.text("type", "function").text("name", name);
+                    named.end();
+                    &mut self.object
+                }
+            };
+        }
+        if let Some(parallel) = request.parallel_tool_calls
+            && self.takes("parallel_tool_calls", request.names.parallel_tool_calls)
+        {
+            self.object.boolean("parallel_tool_calls", parallel);
+        }
+    }
+
+    fn tool_list(&mut self) {
+        let mut list = self.object.array("tools");
+        for tool in &self.request.tools {
+            match tool {
+                Tool::Function(tool) => {
+                    if tool.cache.is_some() {
+                        let path = tool.place.key(turns::cache_name(self.request.from));
+                        self.loss.push(path, Reason::Approximated);
+                    }
+                    function(tool, list.object());
+                }
+                Tool::Hosted { raw, .. } if self.request.from == Dialect::OpenAiResponses => {
+                    list.raw(raw);
+                }
+                Tool::Hosted { place, .. } => self.loss.push(place, Reason::Unsupported),
+            }
+        }
+        list.end();
+    }
+
+    fn sampling(&mut self) {
+        let (request, names) = (self.request, self.request.names);
+        if let Some(tokens) = request.max_tokens
+            && self.takes("max_output_tokens", names.max_tokens)
+        {
+            if tokens < MIN_OUTPUT_TOKENS {
+                self.loss.push(names.max_tokens, Reason::Value);
+            }
+            self.object.unsigned("max_output_tokens", tokens.max(MIN_OUTPUT_TOKENS));
+        }
+        let samples = self.family.samples(request.reasoning.as_ref());
+        let numbers = [
+            ("temperature", request.temperature, names.temperature),
+            ("top_p", request.top_p, names.top_p),
+            ("top_logprobs", request.top_logprobs, names.top_logprobs),
+        ];
+        for (name, value, theirs) in numbers {
+            let Some(value) = value else { continue };
+            if !samples {
+                self.loss.push(theirs, Reason::Unsupported);
+            } else if self.takes(name, theirs) {
+                self.object.raw(name, value);
+            }
+        }
+    }
+
+    fn reasoning(&mut self) {
+        let (request, names) = (self.request, self.request.names);
+        let Some(reasoning) = &request.reasoning else { return };
+        let refused = reasoning.enabled == Some(false);
+        if self.family == Family::Plain {
+            if !refused {
+                self.loss.push(names.reasoning, Reason::Unsupported);
+            }
+            return;
+        }
+        let effort = self.effort(reasoning);
+        let summary = if refused { None } else { summary(request.from, reasoning) };
+        if effort.is_none() && summary.is_none() {
+            return;
+        }
+        if !self.takes("reasoning", names.reasoning) {
+            return;
+        }
+        let mut object = self.object.object("reasoning");
+        if let Some(effort) = effort {
+            object.text("effort", &effort);
+        }
+        if let Some(summary) = summary {
+            object.text("summary", summary);
+        }
+        object.end();
+    }
+
+    /// The effort as it was named, or what comes nearest to a budget or a refusal.
+    fn effort<'r>(&mut self, reasoning: &'r Reasoning<'_>) -> Option<Cow<'r, str>> {
+        let names = self.request.names;
+        if let Some(effort) = &reasoning.effort {
+            if reasoning.budget_tokens.is_some() {
+                self.loss.push(names.reasoning_budget, Reason::Unsupported);
+            }
+            return Some(Cow::Borrowed(effort));
+        }
+        if reasoning.enabled == Some(false) {
+            let least = self.family.least_effort();
+            if least != Some("none") {
+                self.loss.push(names.reasoning, Reason::Approximated);
+            }
+            return least.map(Cow::Borrowed);
+        }
+        let budget = reasoning.budget_tokens?;
+        self.loss.push(names.reasoning_budget, Reason::Approximated);
+        Some(Cow::Borrowed(match budget {
+            0..4096 => "low",
+            4096..16384 => "medium",
+            _ => "high",
+        }))
+    }
+
+    fn text_options(&mut self) {
+        let (request, names) = (self.request, self.request.names);
+        let format = request.format.as_ref().filter(|format| **format != Format::Text);
+        if format.is_none() && request.verbosity.is_none() {
+            return;
+        }
+        let theirs = if format.is_some() { names.format } else { names.verbosity };
+        if !self.takes("text", theirs) {
+            return;
+        }
+        let mut text = self.object.object("text");
+        match format {
+            Some(Format::JsonObject) => {
+                let mut object = text.object("format");
+                object.text("type", "json_object");
+                object.end();
+            }
+            Some(Format::JsonSchema { name, description, schema, strict }) => {
+                let mut object = text.object("format");
+                object.text("type", "json_schema");
+                object.text("name", name.as_deref().unwrap_or("answer"));
+                if let Some(description) = description {
+                    object.text("description", description);
+                }
+                object.raw("schema", schema);
+                if let Some(strict) = strict {
+                    object.boolean("strict", *strict);
+                }
+                object.end();
+            }
+            Some(Format::Text) | None => {}
+        }
+        if let Some(verbosity) = &request.verbosity {
+            text.text("verbosity", verbosity);
+        }
+        text.end();
+    }
+
+    fn labels(&mut self) {
+        let (request, names) = (self.request, self.request.names);
+        let ids = [
+            ("user", &request.user, names.user),
+            ("prompt_cache_key", &request.prompt_cache_key, names.prompt_cache_key),
+        ];
+        for (name, value, theirs) in ids {
+            let Some(value) = value else { continue };
+            if self.takes(name, theirs) {
+                if value.len() > MAX_ID {
+                    self.loss.push(theirs, Reason::Approximated);
+                }
+                self.object.text(name, &shortened(value, ""));
+            }
+        }
+        if let Some(tier) = &request.service_tier {
+            let known = match tier.as_ref() {
+                "standard_only" | "standard" => Some("default"),
+                tier @ ("auto" | "default" | "flex" | "scale" | "priority") => Some(tier),
+                _ => None,
+            };
+            match known {
+                Some(known) if self.takes("service_tier", names.service_tier) => {
+                    self.object.text("service_tier", known);
+                }
+                Some(_) => {}
+                None => self.loss.push(names.service_tier, Reason::Value),
+            }
+        }
+        if let Some(metadata) = request.metadata
+            && self.takes("metadata", names.metadata)
+        {
+            self.object.raw("metadata", metadata);
+        }
+    }
+
+    /// What is kept and what is sent beside the answer.
+    fn state(&mut self) {
+        let request = self.request;
+        if !self.manner.refuses.contains(&"store") {
+            self.object
+                .raw("store", request.extra(Dialect::OpenAiChat, "store").unwrap_or("false"));
+        }
+        let sealed = self.family != Family::Plain;
+        let logprobs = request.logprobs == Some(true);
+        if (sealed || logprobs) && !self.manner.refuses.contains(&"include") {
+            let mut include = self.object.array("include");
+            if sealed {
+                include.text("reasoning.encrypted_content");
+            }
+            if logprobs {
+                include.text("message.output_text.logprobs");
+            }
+            include.end();
+        } else if logprobs {
+            self.loss.push(request.names.logprobs, Reason::Unsupported);
+        }
+    }
+
+    /// The extras that have the same name and meaning here are said, all others reported.
+    fn report(&mut self) {
+        let (request, names) = (self.request, self.request.names);
+        let same: &[&str] = match request.from {
+            Dialect::OpenAiChat => &["safety_identifier", "prompt_cache_retention", "moderation"],
+            Dialect::OpenAiResponses => &[
+                "safety_identifier",
+                "prompt_cache_retention",
+                "prompt_cache_options",
+                "moderation",
+                "truncation",
+                "max_tool_calls",
+                "context_management",
+            ],
+            Dialect::Anthropic | Dialect::Bedrock | Dialect::Gemini => &[],
+        };
+        for extra in request.extras.iter().filter(|extra| same.contains(&extra.name.as_ref())) {
+            if self.takes(&extra.name, &extra.name) {
+                self.object.raw(&extra.name, extra.raw);
+            }
+        }
+        let stored = request.from == Dialect::OpenAiChat;
+        request.report_extras(self.loss, |extra| {
+            same.contains(&extra.name.as_ref()) || (stored && extra.name == "store")
+        });
+        let unsaid = [
+            (request.top_k.is_some(), names.top_k),
+            (request.seed.is_some(), names.seed),
+            (request.frequency_penalty.is_some(), names.frequency_penalty),
+            (request.presence_penalty.is_some(), names.presence_penalty),
+            (!request.stop.is_empty(), names.stop),
+        ];
+        for (_, name) in unsaid.iter().filter(|(given, _)| *given) {
+            self.loss.push(name, Reason::Unsupported);
+        }
+        if request.n.is_some_and(|n| n != "1") {
+            self.loss.push(names.n, Reason::Value);
+        }
+    }
+}
+
+/// Schemas are not enforced unless asked for: other languages do not, and here it is the default.
+fn function(tool: &FunctionTool<'_>, mut object: Object<'_>) {
+    object.text("type", "function").text("name", &tool.name);
+    if let Some(description) = &tool.description {
+        object.text("description", description);
+    }
+    object.raw("parameters", tool.schema.unwrap_or(r#"{"type":"object","properties":{}}"#));
+    object.boolean("strict", tool.strict.unwrap_or(false));
+    object.end();
+}
+
+/// How reasoning is to be shown. Where another language shows it without being asked, `auto` is.
+fn summary<'r>(from: Dialect, reasoning: &'r Reasoning<'_>) -> Option<&'r str> {
+    match reasoning.summary.as_deref() {
+        Some(word @ ("auto" | "concise" | "detailed")) => Some(word),
+        Some("omitted" | "none" | "false") => None,
+        Some(_) => Some("auto"),
+        None => {
+            let shown = matches!(from, Dialect::Anthropic | Dialect::Bedrock)
+                && (reasoning.enabled == Some(true) || reasoning.adaptive);
+            shown.then_some("auto")
+        }
+    }
+}
+
+/// `id` if OpenAI takes it, else a digest of it; equal ids stay equal.
+pub(super) fn shortened<'r>(id: &'r str, prefix: &str) -> Cow<'r, str> {
+    if id.len() <= MAX_ID {
+        return Cow::Borrowed(id);
+    }
+    let digest = blake3::hash(id.as_bytes()).to_hex();
+    let mut short = String::with_capacity(MAX_ID);
+    short.push_str(prefix);
+    short.extend(digest.chars().take(MAX_ID.saturating_sub(prefix.len())));
+    Cow::Owned(short)
+}
+
+/// What OpenAI's models take, as far as their names tell.
+///
+/// A parameter that a model does not know is a 400 there, so one that a client of another language
+/// sends by habit (Claude Code: `temperature`) would break every call. Names that are not OpenAI's
+/// (deployments, other vendors) are [`Family::Unknown`] and get all that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// Never reasons: `reasoning` and its sealed content are refused.
+    Plain,
+    /// Always reasons: sampling parameters are refused.
+    Always {
+        least: &'static str,
+    },
+    /// Reasons when told to; sampling parameters only while it does not.
+    Optional,
+    Unknown,
+}
+
+impl Family {
+    fn samples(self, reasoning: Option<&Reasoning<'_>>) -> bool {
+        match self {
+            Self::Plain | Self::Unknown => true,
+            Self::Always { .. } => false,
+            Self::Optional => reasoning.is_none_or(|reasoning| reasoning.enabled == Some(false)),
+        }
+    }
+
+    fn least_effort(self) -> Option<&'static str> {
+        match self {
+            Self::Plain | Self::Unknown => None,
+            Self::Always { least } => Some(least),
+            Self::Optional => Some("none"),
+        }
+    }
+}
+
+fn family(model: &str) -> Family {
+    let name = model.rsplit('/').next().unwrap_or(model).to_ascii_lowercase();
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    if starts(&["gpt-3", "gpt-4", "chatgpt-"]) || name.contains("-chat-latest") {
+        Family::Plain
+    } else if starts(&["o1", "o3", "o4"]) || name.starts_with("codex-") {
+        Family::Always { least: "low" }
+    } else if name.starts_with("gpt-5.") {
+        if name.contains("-pro") || name.contains("-codex") {
+            Family::Always { least: "low" }
+        } else {
+            Family::Optional
+        }
+    } else if name.starts_with("gpt-5") {
+        let least = if name.contains("-pro") { "high" } else { "minimal" };
+        Family::Always { least }
+    } else {
+        Family::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_the_family() {
+        assert_eq!(family("openai/gpt-4o-mini"), Family::Plain);
+        assert_eq!(family("gpt-5-chat-latest"), Family::Plain);
+        assert_eq!(family("o3-mini"), Family::Always { least: "low" });
+        assert_eq!(family("gpt-5-mini"), Family::Always { least: "minimal" });
+        assert_eq!(family("gpt-5.2"), Family::Optional);
+        assert_eq!(family("my-deployment"), Family::Unknown);
+    }
+
+    #[test]
+    fn long_ids_are_shortened_and_stay_apart() {
+        let (long, other) = ("x".repeat(65), "y".repeat(65));
+        assert_eq!(shortened("toolu_01", "call_"), "toolu_01");
+        let short = shortened(&long, "call_");
+        assert_eq!(short.len(), MAX_ID);
+        assert!(short.starts_with("call_"));
+        assert_eq!(short, shortened(&long, "call_"));
+        assert_ne!(short, shortened(&other, "call_"));
+    }
+}
