@@ -2,7 +2,7 @@
 //!
 //! In: the events of a stream, or a response object. Out: hub events. Servers that imitate the API
 //! leave out half of its events, so nothing is needed but a text delta or the final object: blocks
-//! are opened when first spoken of, a `.done` event says what its deltas did not, and what
+//! are opened by their first text (so empty ones never are), a `.done` event says what its deltas did not, and what
 //! the final object holds beyond the stream is said at the end. Only lengths are kept, no text.
 //! Never: says a call before its name is known, or anything twice.
 //! Page: <https://platform.openai.com/docs/api-reference/responses-streaming>
@@ -47,7 +47,6 @@ impl Decoder {
                     self.item_done(at, item, out);
                 }
             }
-            "response.content_part.added" => self.part_added(&said, out),
             "response.content_part.done" => {
                 if let Some(part) = said.part
                     && let Some(at) = self.known(&said)
@@ -129,17 +128,6 @@ impl Decoder {
         let slot = tracked.open(List::Call, 0, &mut self.next_slot);
         out(Event::Open { slot, block: Block::ToolUse { id, name } });
         true
-    }
-
-    fn part_added(&mut self, said: &Said<'_>, out: Sink<'_>) {
-        let kind = said.part.and_then(|part| json_read::text_field(part, "type"));
-        let list = match kind.as_deref() {
-            Some("output_text") => List::Text,
-            Some("refusal") => List::Refusal,
-            _ => return,
-        };
-        let at = self.track(said, "message");
-        self.slot(at, list, said.content_index.unwrap_or(0), out);
     }
 
     /// The slot of a part, opened if it is not.
@@ -452,4 +440,172 @@ pub(super) fn decode_message(body: &str, out: Sink<'_>) {
 fn unreadable() -> Fault<'static> {
     let message = Cow::Borrowed("the upstream's answer is not one of the Responses API");
     Fault { kind: ErrorKind::Api, message, code: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{Folded, Sequencer};
+
+    fn read(frames: &[&str]) -> Folded {
+        let (mut decoder, mut sequencer) = (Decoder::default(), Sequencer::new(true));
+        let mut folded = Folded::default();
+        for data in frames {
+            let frame = Frame { name: None, exception: false, data };
+            decoder.frame(frame, &mut |event| {
+                sequencer.push(event, &mut |event| folded.push(&event));
+            });
+        }
+        sequencer.finish(&mut |event| folded.push(&event));
+        folded
+    }
+
+    const TEXT: &str = r#"{"id":"r","model":"m","status":"completed","output":[{"type":"message",
+        "id":"msg_1","content":[{"type":"output_text","text":"Hello.","annotations":[]}]}]}"#;
+
+    fn completed(response: &str) -> String {
+        format!(r#"{{"type":"response.completed","response":{response}}}"#)
+    }
+
+    #[test]
+    fn a_delta_and_the_end_are_enough() {
+        let end = completed(TEXT);
+        let whole = read(&[
+            r#"{"type":"response.output_text.delta","item_id":"msg_1","output_index":0,"content_index":0,"delta":"Hel"}"#,
+            r#"{"type":"response.output_text.delta","delta":"lo"}"#,
+            &end,
+        ]);
+        assert_eq!(whole.blocks.len(), 1);
+        assert_eq!(whole.blocks[0].text, "Hello.");
+        assert_eq!((whole.id.as_str(), whole.model.as_str()), ("", ""));
+        assert_eq!(whole.stop, Some(Stop::of(StopReason::EndTurn)));
+    }
+
+    #[test]
+    fn what_was_never_streamed_is_taken_from_the_end() {
+        let whole = read(&[&completed(TEXT)]);
+        assert_eq!((whole.id.as_str(), whole.blocks[0].text.as_str()), ("r", "Hello."));
+    }
+
+    #[test]
+    fn ids_that_change_do_not_say_a_text_twice() {
+        let end = completed(TEXT);
+        let whole = read(&[
+            r#"{"type":"response.output_item.added","output_index":4,"item":{"type":"message","id":"other","content":[]}}"#,
+            r#"{"type":"response.output_text.delta","item_id":"third","output_index":4,"content_index":0,"delta":"Hello."}"#,
+            &end,
+        ]);
+        assert_eq!(whole.blocks.len(), 1);
+        assert_eq!(whole.blocks[0].text, "Hello.");
+    }
+
+    #[test]
+    fn a_done_text_completes_its_deltas() {
+        let whole = read(&[
+            r#"{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"Zür"}"#,
+            r#"{"type":"response.output_text.done","output_index":0,"content_index":0,"text":"Zürich"}"#,
+            r#"{"type":"response.completed","response":{"status":"completed","output":[]}}"#,
+        ]);
+        assert_eq!(whole.blocks[0].text, "Zürich");
+    }
+
+    #[test]
+    fn a_call_without_its_begin_is_said_when_it_is_whole() {
+        let whole = read(&[
+            r#"{"type":"response.function_call_arguments.delta","output_index":0,"delta":"{\"a\""}"#,
+            r#"{"type":"response.function_call_arguments.done","output_index":0,"arguments":"{\"a\":1}"}"#,
+            r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"function_call","id":"fc_1","call_id":"call_1","name":"f","arguments":"{\"a\":1}"}}"#,
+            r#"{"type":"response.completed","response":{"status":"completed","output":[{"type":"function_call","id":"fc_9","call_id":"call_1","name":"f","arguments":"{\"a\":1}"}]}}"#,
+        ]);
+        assert_eq!(whole.blocks.len(), 1);
+        assert_eq!(whole.blocks[0].text, r#"{"a":1}"#);
+        assert_eq!(whole.stop, Some(Stop::of(StopReason::ToolUse)));
+    }
+
+    #[test]
+    fn reasoning_parts_are_one_block_with_its_seal() {
+        let whole = read(&[
+            r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"early"}}"#,
+            r#"{"type":"response.reasoning_summary_text.delta","output_index":0,"summary_index":0,"delta":"One"}"#,
+            r#"{"type":"response.reasoning_summary_text.done","output_index":0,"summary_index":0,"text":"One"}"#,
+            r#"{"type":"response.reasoning_summary_text.delta","output_index":0,"summary_index":1,"delta":"Two"}"#,
+            r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"reasoning","id":"rs_1","summary":[{"text":"One"},{"text":"Two!"}],"encrypted_content":"gAAA"}}"#,
+            r#"{"type":"response.completed","response":{"status":"completed","output":[{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAA"}]}}"#,
+        ]);
+        assert_eq!(whole.blocks.len(), 1);
+        assert_eq!(whole.blocks[0].text, "One\n\nTwo!");
+        let seal = whole.blocks[0].seal.as_ref().unwrap();
+        assert_eq!((seal.data.as_ref(), seal.id.as_deref()), ("gAAA", Some("rs_1")));
+    }
+
+    #[test]
+    fn reasoning_without_a_summary_is_only_its_seal() {
+        let whole = read(&[
+            r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAA"}}"#,
+            &completed(TEXT),
+        ]);
+        assert!(matches!(&whole.blocks[0].block, Block::Redacted(seal) if seal.data == "gAAA"));
+        assert_eq!(whole.blocks[1].text, "Hello.");
+    }
+
+    #[test]
+    fn hosted_tools_come_whole_and_once() {
+        let call = r#"{"type":"web_search_call","id":"ws_1","status":"completed"}"#;
+        let done =
+            format!(r#"{{"type":"response.output_item.done","output_index":0,"item":{call}}}"#);
+        let end = format!(
+            r#"{{"type":"response.completed","response":{{"status":"completed","output":[{call}]}}}}"#
+        );
+        let whole = read(&[
+            r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"web_search_call","id":"ws_1","status":"in_progress"}}"#,
+            r#"{"type":"response.web_search_call.searching","output_index":0,"item_id":"ws_1"}"#,
+            &done,
+            &end,
+        ]);
+        assert_eq!(whole.blocks.len(), 1);
+        assert_eq!(whole.blocks[0].raw, call);
+        assert_eq!(whole.usage.web_searches, Some(1));
+    }
+
+    #[test]
+    fn endings_are_told_apart() {
+        let stop = |response: &str| read(&[&completed(response)]).stop.map(|stop| stop.reason);
+        let cut = |why| {
+            let details = format!(r#"{{"reason":"{why}"}}"#);
+            stop(&format!(
+                r#"{{"status":"incomplete","incomplete_details":{details},"output":[]}}"#
+            ))
+        };
+        assert_eq!(cut("max_output_tokens"), Some(StopReason::MaxTokens));
+        assert_eq!(cut("content_filter"), Some(StopReason::ContentFilter));
+        let refusal = r#"{"status":"completed","output":[{"type":"message","content":[{"type":"refusal","refusal":"No."}]}]}"#;
+        assert_eq!(stop(refusal), Some(StopReason::Refusal));
+        let failed = r#"{"status":"failed","output":[],"error":{"code":"rate_limit_exceeded","message":"slow"}}"#;
+        assert_eq!(read(&[&completed(failed)]).fault.unwrap().kind, ErrorKind::RateLimit);
+    }
+
+    #[test]
+    fn errors_come_flat_nested_or_as_text() {
+        for data in [
+            r#"{"type":"error","code":"insufficient_quota","message":"empty","param":null}"#,
+            r#"{"type":"error","error":{"type":"insufficient_quota","message":"empty"}}"#,
+            r#"{"error":{"code":"insufficient_quota","message":"empty"}}"#,
+        ] {
+            let fault = read(&[data]).fault.unwrap();
+            assert_eq!((fault.kind, fault.message.as_ref()), (ErrorKind::Billing, "empty"));
+        }
+        assert_eq!(read(&["<html>"]).fault.unwrap().kind, ErrorKind::Api);
+    }
+
+    #[test]
+    fn cached_tokens_are_part_of_the_input() {
+        let read = usage(
+            r#"{"input_tokens":100,"input_tokens_details":{"cached_tokens":60,"cache_write_tokens":10},
+               "output_tokens":7,"output_tokens_details":{"reasoning_tokens":3},"total_tokens":107}"#,
+        );
+        assert_eq!((read.input, read.cache_read, read.cache_write), (Some(30), Some(60), Some(10)));
+        assert_eq!((read.output, read.reasoning, read.total()), (Some(7), Some(3), 107));
+        let apart = usage(r#"{"input_tokens":5,"input_tokens_details":{"cached_tokens":60}}"#);
+        assert_eq!((apart.input, apart.cache_read), (Some(5), Some(60)));
+    }
 }

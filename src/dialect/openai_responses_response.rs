@@ -222,7 +222,7 @@ impl Encoder {
         let Item::Message(message) = &mut self.item else { return };
         let Some(part) = &mut message.part else { return };
         part.text.push_str(text);
-        if part.refusal && logprobs.is_some() {
+        if text.is_empty() && (part.refusal || logprobs.is_none()) {
             return;
         }
         if let Some(raw) = logprobs {
@@ -243,6 +243,9 @@ impl Encoder {
     fn say_thinking(&mut self, text: &str, out: Out<'_, '_>) {
         let index = self.response.next_index();
         let Item::Reasoning(item) = &mut self.item else { return };
+        if text.is_empty() {
+            return;
+        }
         if !item.begun {
             item.begun = true;
             self.voice.say(out, "response.reasoning_summary_part.added", |event| {
@@ -472,5 +475,326 @@ impl Encoder {
             self.seal(seal);
         }
         self.close(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{Dialect, ErrorKind, Fault, Sequencer, Usage};
+    use crate::wire::frames::{Frame, Framing};
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn reply() -> Reply {
+        Reply { model: "m".into(), id: "1".into(), created: 7, ..Reply::default() }
+    }
+
+    fn encoded(events: &[Event<'_>]) -> String {
+        let (mut encoder, mut out) = (Encoder::new(reply()), Frames::new(Framing::Sse));
+        let mut sequencer = Sequencer::new(true);
+        for event in events {
+            sequencer.push(event.clone(), &mut |event| encoder.event(&event, &mut out));
+        }
+        sequencer.finish(&mut |event| encoder.event(&event, &mut out));
+        String::from_utf8(out.bytes().to_vec()).unwrap()
+    }
+
+    /// Name and data of each event.
+    fn events(stream: &str) -> Vec<(String, Value)> {
+        stream
+            .split_terminator("\n\n")
+            .map(|frame| {
+                let (name, data) = frame.split_once('\n').unwrap();
+                let name = name.strip_prefix("event: ").unwrap().to_owned();
+                (name, serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap())
+            })
+            .collect()
+    }
+
+    fn names(stream: &str) -> Vec<String> {
+        events(stream).into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn decoded(stream: &str) -> Folded {
+        let (mut decoder, mut sequencer) = (Decoder::default(), Sequencer::new(true));
+        let mut folded = Folded::default();
+        for frame in stream.split_terminator("\n\n") {
+            let data = frame.split_once('\n').unwrap().1.strip_prefix("data: ").unwrap();
+            let frame = Frame { name: None, exception: false, data };
+            decoder.frame(frame, &mut |event| {
+                sequencer.push(event, &mut |event| folded.push(&event));
+            });
+        }
+        sequencer.finish(&mut |event| folded.push(&event));
+        folded
+    }
+
+    fn folded(events: &[Event<'_>]) -> Folded {
+        let (mut sequencer, mut folded) = (Sequencer::new(true), Folded::default());
+        for event in events {
+            sequencer.push(event.clone(), &mut |event| folded.push(&event));
+        }
+        sequencer.finish(&mut |event| folded.push(&event));
+        folded
+    }
+
+    /// A block in pieces, with the seal that it ends in.
+    type Piece = (Block<'static>, Vec<String>, Option<Seal<'static>>);
+
+    fn seal_strategy() -> impl Strategy<Value = Seal<'static>> {
+        (".{1,12}", 0_usize..4).prop_map(|(data, which)| {
+            let foreign =
+                [Dialect::Anthropic, Dialect::OpenAiChat, Dialect::Bedrock, Dialect::Gemini];
+            Seal { dialect: foreign[which], data: data.into(), id: None }
+        })
+    }
+
+    fn piece() -> impl Strategy<Value = Piece> {
+        let texts = || prop::collection::vec(".{0,9}", 0..4);
+        let said = || prop::collection::vec(".{1,9}", 1..4);
+        prop_oneof![
+            said().prop_map(|texts| (Block::Text, texts, None)),
+            said().prop_map(|texts| (Block::Refusal, texts, None)),
+            (texts(), seal_strategy()).prop_map(|(texts, seal)| (
+                Block::Thinking,
+                texts,
+                Some(seal)
+            )),
+            ".{1,9}".prop_map(|text| (Block::Thinking, vec![text], None)),
+            seal_strategy().prop_map(|seal| (Block::Redacted(seal), Vec::new(), None)),
+            ("[a-z]{1,9}", "[a-z]{1,9}", texts()).prop_map(|(id, name, texts)| {
+                (Block::ToolUse { id: id.into(), name: name.into() }, texts, None)
+            }),
+        ]
+    }
+
+    fn said(pieces: &[Piece], reason: StopReason) -> Vec<Event<'static>> {
+        let usage = Usage {
+            input: Some(9),
+            output: Some(5),
+            reasoning: Some(2),
+            cache_read: Some(3),
+            cache_write: Some(1),
+            service_tier: Some("default".into()),
+            ..Usage::default()
+        };
+        let (id, model) = ("resp_x".into(), "gpt-5".into());
+        let mut events = vec![Event::Start { id, model, usage: Usage::default() }];
+        for (slot, (block, texts, seal)) in (0..).zip(pieces) {
+            events.push(Event::Open { slot, block: block.clone() });
+            for text in texts {
+                let text = text.clone().into();
+                let delta = match block {
+                    Block::Text => Delta::Text(text),
+                    Block::Thinking => Delta::Thinking(text),
+                    Block::Refusal => Delta::Refusal(text),
+                    _ => Delta::Arguments(text),
+                };
+                events.push(Event::Delta { slot, delta });
+            }
+            if let Some(seal) = seal {
+                events.push(Event::Delta { slot, delta: Delta::Seal(seal.clone()) });
+            }
+            events.push(Event::Close { slot });
+        }
+        events.extend([Event::Usage(usage), Event::Stop(Stop::of(reason)), Event::End]);
+        events
+    }
+
+    fn assert_same(left: &Folded, right: &Folded) {
+        assert_eq!((&left.id, &left.model, &left.usage), (&right.id, &right.model, &right.usage));
+        assert_eq!((&left.stop, &left.fault), (&right.stop, &right.fault));
+        assert_eq!(left.blocks.len(), right.blocks.len(), "{left:?}\n{right:?}");
+        for (left, right) in left.blocks.iter().zip(&right.blocks) {
+            assert_eq!((&left.block, &left.seal), (&right.block, &right.seal));
+            match left.block {
+                Block::ToolUse { .. } => assert_eq!(left.arguments().trim(), right.text.trim()),
+                _ => assert_eq!(left.text, right.text),
+            }
+            assert_eq!((&left.citations, &left.logprobs), (&right.citations, &right.logprobs));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(pieces in prop::collection::vec(piece(), 0..6), cut: bool) {
+            let refused = pieces.iter().any(|(block, ..)| *block == Block::Refusal);
+            let reason = match (cut, refused) {
+                (true, _) => StopReason::MaxTokens,
+                (false, true) => StopReason::Refusal,
+                (false, false) => StopReason::EndTurn,
+            };
+            let events = said(&pieces, reason);
+            let (stream, whole) = (encoded(&events), folded(&events));
+            assert_same(&whole, &decoded(&stream));
+            let mut object = Vec::new();
+            encode_message(&whole, &reply(), &mut object);
+            let object = String::from_utf8(object).unwrap();
+            let mut read = Folded::default();
+            let mut sequencer = Sequencer::new(true);
+            decode_message(&object, &mut |event| {
+                sequencer.push(event, &mut |event| read.push(&event));
+            });
+            assert_same(&whole, &read);
+            // The stream ends in the very object of the plain answer.
+            let last = stream.trim_end().rsplit("\n\n").next().unwrap();
+            prop_assert!(last.contains(&object));
+        }
+
+        #[test]
+        fn order_ids_and_indexes_are_the_vendors(pieces in prop::collection::vec(piece(), 0..6)) {
+            let stream = encoded(&said(&pieces, StopReason::EndTurn));
+            let (mut open, mut done) = (None, 0);
+            let events = events(&stream);
+            for (number, (name, data)) in events.iter().enumerate() {
+                prop_assert_eq!(data["sequence_number"].as_u64(), Some(number as u64));
+                prop_assert_eq!(data["type"].as_str(), Some(name.as_str()));
+                match name.as_str() {
+                    "response.created" => prop_assert_eq!(number, 0),
+                    "response.in_progress" => prop_assert_eq!(number, 1),
+                    "response.completed" => {
+                        prop_assert_eq!(number + 1, events.len());
+                        let output = data["response"]["output"].as_array().unwrap();
+                        prop_assert_eq!(output.len() as u64, done);
+                    }
+                    "response.output_item.added" => {
+                        prop_assert_eq!(data["output_index"].as_u64(), Some(done));
+                        prop_assert!(open.is_none());
+                        open = Some(data["item"]["id"].clone());
+                    }
+                    "response.output_item.done" => {
+                        prop_assert_eq!(open.take(), Some(data["item"]["id"].clone()));
+                        done += 1;
+                    }
+                    _ => {
+                        prop_assert_eq!(data["output_index"].as_u64(), Some(done));
+                        prop_assert_eq!(open.as_ref(), Some(&data["item_id"]));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn nothing_that_comes_makes_the_decoder_panic(
+            frames in prop::collection::vec(
+                ("(response\\.(created|completed|output_item\\.(added|done)|output_text\\.(delta|done)\
+                  |refusal\\.delta|content_part\\.done|function_call_arguments\\.(delta|done)\
+                  |reasoning_summary_text\\.(delta|done)))|error|x",
+                 "\\PC{0,30}", 0_u64..3), 0..12),
+        ) {
+            let (mut decoder, mut sequencer) = (Decoder::default(), Sequencer::new(true));
+            for (kind, junk, index) in &frames {
+                let junk = serde_json::to_string(junk).unwrap();
+                let data = format!(
+                    "{{\"type\":\"{kind}\",\"output_index\":{index},\"delta\":{junk},\"item\":{junk},\
+                     \"text\":{junk},\"part\":{{\"type\":\"output_text\",\"text\":{junk}}},\
+                     \"response\":{{\"output\":[{junk},{{\"type\":{junk}}}]}}}}"
+                );
+                for data in [data.as_str(), junk.as_str()] {
+                    let frame = Frame { name: None, exception: false, data };
+                    decoder.frame(frame, &mut |event| sequencer.push(event, &mut |_| {}));
+                }
+            }
+            sequencer.finish(&mut |_| {});
+        }
+    }
+
+    #[test]
+    fn texts_are_parts_of_one_message_and_said_in_the_vendors_order() {
+        let pieces = [(Block::Text, vec!["Hel".into(), "lo".into()], None)];
+        let stream = encoded(&said(&pieces, StopReason::EndTurn));
+        assert_eq!(
+            names(&stream),
+            [
+                "response.created",
+                "response.in_progress",
+                "response.output_item.added",
+                "response.content_part.added",
+                "response.output_text.delta",
+                "response.output_text.delta",
+                "response.output_text.done",
+                "response.content_part.done",
+                "response.output_item.done",
+                "response.completed",
+            ]
+        );
+        let (_, last) = events(&stream).pop().unwrap();
+        assert_eq!(last["response"]["output"][0]["content"][0]["text"], "Hello");
+        assert_eq!(last["response"]["output"][0]["id"], "msg_x_0");
+        assert_eq!(last["response"]["usage"]["input_tokens"], 13);
+        assert_eq!(last["response"]["usage"]["input_tokens_details"]["cached_tokens"], 3);
+    }
+
+    #[test]
+    fn an_answer_cut_short_is_incomplete_down_to_its_last_item() {
+        let pieces = [
+            (Block::Thinking, vec!["hm".into()], None),
+            (Block::Text, vec!["Once upon".into()], None),
+        ];
+        let stream = encoded(&said(&pieces, StopReason::MaxTokens));
+        let (name, last) = events(&stream).pop().unwrap();
+        assert_eq!(name, "response.incomplete");
+        assert_eq!(last["response"]["status"], "incomplete");
+        assert_eq!(last["response"]["incomplete_details"]["reason"], "max_output_tokens");
+        assert_eq!(last["response"]["output"][1]["status"], "incomplete");
+    }
+
+    #[test]
+    fn a_failure_before_anything_still_begins_with_created() {
+        let fault = Fault { kind: ErrorKind::Overloaded, message: "too many".into(), code: None };
+        let stream = encoded(&[Event::Error(fault)]);
+        assert_eq!(names(&stream), ["response.created", "response.in_progress", "response.failed"]);
+        let (_, last) = events(&stream).pop().unwrap();
+        assert_eq!(last["response"]["error"]["code"], "server_is_overloaded");
+        assert_eq!(last["response"]["error"]["message"], "too many");
+        assert_eq!(decoded(&stream).fault.unwrap().kind, ErrorKind::Overloaded);
+    }
+
+    #[test]
+    fn what_was_said_before_a_failure_is_in_its_output() {
+        let mut events_in = said(&[(Block::Text, vec!["half".into()], None)], StopReason::EndTurn);
+        events_in.truncate(3);
+        let stream = encoded(&events_in);
+        let (name, last) = events(&stream).pop().unwrap();
+        assert_eq!(name, "response.failed");
+        assert_eq!(last["response"]["output"][0]["content"][0]["text"], "half");
+        assert_eq!(last["response"]["output"][0]["status"], "incomplete");
+    }
+
+    #[test]
+    fn the_seal_of_a_call_follows_it_as_an_item() {
+        let seal = Seal { dialect: Dialect::Gemini, data: "sig".into(), id: None };
+        let call = Block::ToolUse { id: "c".into(), name: "f".into() };
+        let stream = encoded(&said(&[(call, vec!["{}".into()], Some(seal))], StopReason::ToolUse));
+        let (_, last) = events(&stream).pop().unwrap();
+        assert_eq!(last["response"]["output"][0]["type"], "function_call");
+        assert_eq!(last["response"]["output"][1]["encrypted_content"], "fg1.gemini/previous.sig");
+    }
+
+    #[test]
+    fn citations_of_every_vendor_become_annotations() {
+        let cited = |raw: &'static str| {
+            let mut events_in =
+                said(&[(Block::Text, vec!["abc".into()], None)], StopReason::EndTurn);
+            events_in.insert(3, Event::Delta { slot: 0, delta: Delta::Citation(raw) });
+            let (_, last) = events(&encoded(&events_in)).pop().unwrap();
+            last["response"]["output"][0]["content"][0]["annotations"][0].clone()
+        };
+        let url = serde_json::json!({"type":"url_citation","start_index":0,"end_index":3,
+            "title":"T","url":"https://a"});
+        assert_eq!(
+            cited(r#"{"type":"web_search_result_location","url":"https://a","title":"T"}"#),
+            url
+        );
+        assert_eq!(
+            cited(
+                r#"{"type":"url_citation","url_citation":{"start_index":0,"end_index":3,
+                    "title":"T","url":"https://a"}}"#
+            ),
+            url
+        );
+        let page = cited(r#"{"type":"char_location","document_index":2,"document_title":"D"}"#);
+        assert_eq!((&page["type"], &page["filename"]), (&"file_citation".into(), &"D".into()));
     }
 }
