@@ -468,4 +468,155 @@ mod tests {
         assert_eq!(short, shortened(&long, "call_"));
         assert_ne!(short, shortened(&other, "call_"));
     }
+
+    use crate::chat::{FieldNames, Part, PartKind, Place, Role, Seal, Turn};
+
+    const NAMES: FieldNames = FieldNames {
+        max_tokens: "max_tokens",
+        reasoning: "thinking",
+        reasoning_budget: "thinking.budget_tokens",
+        stop: "stop_sequences",
+        ..super::super::openai_responses_request::NAMES
+    };
+
+    fn ask(model: &'static str) -> Request<'static> {
+        let mut request = Request::new(Dialect::Anthropic, &NAMES);
+        request.model = model.into();
+        turn(&mut request, Role::User, vec![PartKind::Text { text: "Hi".into(), citations: None }]);
+        request
+    }
+
+    fn turn(request: &mut Request<'static>, role: Role, kinds: Vec<PartKind<'static>>) {
+        let place = Place::item("messages", request.turns.len());
+        let parts = kinds
+            .into_iter()
+            .enumerate()
+            .map(|(at, kind)| Part::new(place.inner("content", at), kind))
+            .collect();
+        request.turns.push(Turn { place, role, name: None, parts });
+    }
+
+    fn written(request: &Request<'_>, manner: &Manner) -> (serde_json::Value, Vec<String>) {
+        let (mut out, mut loss) = (Vec::new(), Loss::default());
+        encode(request, manner, &mut out, &mut loss).unwrap();
+        let lost = loss.entries().iter().map(|lost| lost.path.clone()).collect();
+        (serde_json::from_slice(&out).unwrap(), lost)
+    }
+
+    #[test]
+    fn nothing_is_stored_and_sealed_reasoning_is_asked_for() {
+        let (body, lost) = written(&ask("gpt-5"), &Manner::standard());
+        assert_eq!(body["store"], false);
+        assert_eq!(body["include"][0], "reasoning.encrypted_content");
+        assert!(lost.is_empty());
+        let (body, _) = written(&ask("gpt-4o"), &Manner::standard());
+        assert_eq!(body.get("include"), None);
+    }
+
+    #[test]
+    fn what_has_no_word_here_is_reported() {
+        let mut request = ask("gpt-4o");
+        request.max_tokens = Some(5);
+        request.top_k = Some("40");
+        request.stop = vec!["END".into()];
+        request.n = Some("2");
+        request.user = Some("u".repeat(70).into());
+        let (body, lost) = written(&request, &Manner::standard());
+        assert_eq!(body["max_output_tokens"], 16);
+        assert_eq!(body["user"].as_str().unwrap().len(), 64);
+        assert_eq!(lost, ["max_tokens", "user", "top_k", "stop_sequences", "n"]);
+    }
+
+    #[test]
+    fn reasoning_is_said_in_the_words_of_the_model() {
+        let mut request = ask("gpt-5");
+        request.temperature = Some("1");
+        let budget =
+            Reasoning { enabled: Some(true), budget_tokens: Some(31_999), ..Reasoning::default() };
+        request.reasoning = Some(budget.clone());
+        let (body, lost) = written(&request, &Manner::standard());
+        assert_eq!(body["reasoning"], serde_json::json!({"effort":"high","summary":"auto"}));
+        assert_eq!(lost, ["temperature", "thinking.budget_tokens"]);
+        request.reasoning = Some(Reasoning { enabled: Some(false), ..Reasoning::default() });
+        for (model, effort) in [("gpt-5", Some("minimal")), ("gpt-5.2", Some("none")), ("x", None)]
+        {
+            request.model = model.into();
+            let (body, _) = written(&request, &Manner::standard());
+            assert_eq!(body["reasoning"]["effort"].as_str(), effort, "{model}");
+        }
+        request.model = "gpt-4o".into();
+        request.reasoning = Some(budget);
+        let (body, lost) = written(&request, &Manner::standard());
+        assert_eq!((body.get("reasoning"), lost), (None, vec!["thinking".to_owned()]));
+    }
+
+    #[test]
+    fn only_own_reasoning_goes_back() {
+        let mut request = ask("gpt-5");
+        let thinking = || PartKind::Thinking { text: "hm".into() };
+        turn(&mut request, Role::Assistant, vec![thinking(), thinking(), PartKind::Redacted]);
+        let parts = &mut request.turns[1].parts;
+        let seal = |dialect| Seal { dialect, data: "D".into(), id: Some("rs_1".into()) };
+        parts[0].seal = Some(seal(Dialect::OpenAiResponses));
+        parts[1].seal = Some(seal(Dialect::Anthropic));
+        let (body, lost) = written(&request, &Manner::standard());
+        assert_eq!(
+            body["input"][1],
+            serde_json::json!({"type":"reasoning","id":"rs_1","encrypted_content":"D",
+                "summary":[{"type":"summary_text","text":"hm"}]})
+        );
+        assert_eq!(body["input"].as_array().unwrap().len(), 2);
+        assert_eq!(lost, ["messages[1].content[1]", "messages[1].content[2]"]);
+    }
+
+    #[test]
+    fn calls_without_ids_are_paired_by_name() {
+        let mut request = ask("gpt-5");
+        let call = |name: &'static str| PartKind::ToolUse {
+            id: "".into(),
+            name: name.into(),
+            arguments: "".into(),
+        };
+        let result = |name: &'static str| PartKind::ToolResult {
+            id: "".into(),
+            name: Some(name.into()),
+            is_error: false,
+            content: Vec::new(),
+        };
+        turn(&mut request, Role::Assistant, vec![call("a"), call("b")]);
+        turn(&mut request, Role::User, vec![result("b"), result("a"), result("c")]);
+        let (body, lost) = written(&request, &Manner::standard());
+        let ids: Vec<_> = body["input"].as_array().unwrap()[1..]
+            .iter()
+            .map(|item| item["call_id"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, ["call_0", "call_1", "call_1", "call_0"]);
+        assert_eq!(body["input"][1]["arguments"], "{}");
+        assert_eq!(lost, ["messages[2].content[2]"]);
+    }
+
+    #[test]
+    fn what_the_provider_refuses_is_left_out_and_reported() {
+        let mut request = ask("llama");
+        request.system = vec![Part::new(
+            Place::field("system"),
+            PartKind::Text { text: "S".into(), citations: None },
+        )];
+        request.metadata = Some("{}");
+        let refuses: &[&str] = &["instructions", "store", "include", "metadata"];
+        let manner = Manner { refuses, ..Manner::standard() };
+        let (body, lost) = written(&request, &manner);
+        assert_eq!(body["input"][0]["role"], "system");
+        for name in refuses {
+            assert_eq!(body.get(name), None, "{name}");
+        }
+        assert_eq!(lost, ["metadata"]);
+    }
+
+    #[test]
+    fn a_request_without_a_turn_cannot_be_said() {
+        let request = Request::new(Dialect::Anthropic, &NAMES);
+        let said = encode(&request, &Manner::standard(), &mut Vec::new(), &mut Loss::default());
+        assert!(said.is_err());
+    }
 }

@@ -382,8 +382,13 @@ impl<'a> Content<'a> {
             }
         };
         let mut media = Media::new(source);
-        media.detail = self.detail.and_then(json_read::text);
+        media.detail = self.detail();
         Ok(media)
+    }
+
+    /// `auto` is what every language does unasked.
+    fn detail(&self) -> Option<Cow<'a, str>> {
+        self.detail.and_then(json_read::text).filter(|detail| detail != "auto")
     }
 
     fn file(&self, place: Place) -> Result<Media<'a>, Malformed> {
@@ -406,7 +411,7 @@ impl<'a> Content<'a> {
         };
         let mut media = Media::new(source);
         media.name = name;
-        media.detail = self.detail.and_then(json_read::text);
+        media.detail = self.detail();
         Ok(media)
     }
 

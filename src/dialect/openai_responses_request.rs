@@ -382,3 +382,227 @@ fn number(raw: &str, path: impl Display) -> Result<Raw<'_>, Malformed> {
 fn object(raw: &str, path: impl Display) -> Result<Raw<'_>, Malformed> {
     if json_read::is_object(raw) { Ok(raw) } else { Err(Malformed::at(path, "must be an object")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{Part, PartKind, Role, Seal, Source};
+    use crate::dialect::Manner;
+
+    fn read(body: &str) -> (Request<'_>, Vec<String>) {
+        let mut loss = Loss::default();
+        let request = decode(body, &mut loss).unwrap();
+        (request, loss.entries().iter().map(|lost| lost.path.clone()).collect())
+    }
+
+    fn refused(body: &str) -> Malformed {
+        decode(body, &mut Loss::default()).unwrap_err()
+    }
+
+    const RICH: &str = r#"{"model":"gpt-x","stream":true,"instructions":"Be brief.","input":[
+        {"role":"developer","content":"Use tools."},
+        {"role":"user","content":[{"type":"input_text","text":"What is it?"},
+            {"type":"input_image","image_url":"data:image/png;base64,iVBO","detail":"low"},
+            {"type":"input_image","image_url":"https://a/b.png"},
+            {"type":"input_file","filename":"a.pdf","file_data":"data:application/pdf;base64,JVBE"},
+            {"type":"input_file","file_url":"https://a/b.pdf"},
+            {"type":"input_audio","input_audio":{"data":"UklG","format":"wav"}}]},
+        {"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"Hm."}],
+            "encrypted_content":"gAAA"},
+        {"type":"message","id":"msg_1","role":"assistant","status":"completed","content":[
+            {"type":"output_text","text":"Let me see.","annotations":[],"logprobs":[]}]},
+        {"type":"function_call","id":"fc_1","call_id":"call_1","name":"look","status":"completed",
+            "arguments":"{\"b\":1,\"a\":2}"},
+        {"type":"function_call","call_id":"call_2","name":"look","arguments":"{}"},
+        {"type":"function_call_output","call_id":"call_1","output":"a cat"},
+        {"type":"function_call_output","call_id":"call_2","status":"incomplete","output":[
+            {"type":"input_text","text":"failed"},{"type":"input_image","file_id":"file_1"}]},
+        {"role":"system","content":"Now in German."},
+        {"role":"user","content":"And?"}],
+        "tools":[{"type":"function","name":"look","description":"Looks.","strict":true,
+            "parameters":{"type":"object","properties":{"b":{},"a":{}}}},
+            {"type":"web_search","search_context_size":"low"}],
+        "tool_choice":{"type":"function","name":"look"},"parallel_tool_calls":false,
+        "reasoning":{"effort":"low","summary":"detailed"},"max_output_tokens":500,
+        "text":{"format":{"type":"json_schema","name":"n","strict":true,"schema":{"z":1,"a":2}},
+            "verbosity":"low"},
+        "temperature":0.50,"top_p":0.9,"top_logprobs":2,"include":["reasoning.encrypted_content",
+            "message.output_text.logprobs"],"metadata":{"k":"v"},"user":"u1","store":false,
+        "truncation":"disabled","prompt_cache_key":"pk","service_tier":"flex"}"#;
+
+    /// Everything but the places, which name the client's own body.
+    fn shape(request: &Request<'_>) -> String {
+        let text = format!("{request:?}");
+        let mut shape = String::new();
+        for (number, piece) in text.split("place: Place {").enumerate() {
+            let rest = if number == 0 { piece } else { piece.split_once("},").unwrap().1 };
+            shape.push_str(rest);
+        }
+        shape
+    }
+
+    #[test]
+    fn a_rich_request_loses_nothing_and_reads_the_same_when_written_again() {
+        let (request, lost) = read(RICH);
+        assert_eq!(lost, Vec::<String>::new());
+        let (mut out, mut loss) = (Vec::new(), Loss::default());
+        encode(&request, &Manner::standard(), &mut out, &mut loss).unwrap();
+        let again = String::from_utf8(out).unwrap();
+        serde_json::from_str::<serde_json::Value>(&again).unwrap();
+        let lost: Vec<_> = loss.entries().iter().map(|lost| lost.path.as_str()).collect();
+        assert_eq!(lost, ["input[7].is_error"]);
+        assert_eq!(shape(&read(&again).0), shape(&request));
+    }
+
+    #[test]
+    fn items_of_the_model_are_one_turn_and_results_are_one_turn() {
+        let (request, _) = read(RICH);
+        let turns: Vec<_> =
+            request.turns.iter().map(|turn| (turn.role, turn.parts.len())).collect();
+        assert_eq!(
+            turns,
+            [
+                (Role::User, 6),
+                (Role::Assistant, 4),
+                (Role::User, 2),
+                (Role::System, 1),
+                (Role::User, 1)
+            ]
+        );
+        assert_eq!(request.system.len(), 2);
+        assert_eq!(request.turns[1].parts[2].place.to_string(), "input[4]");
+        assert_eq!(request.turns[0].parts[1].place.to_string(), "input[1].content[1]");
+    }
+
+    #[test]
+    fn foreign_seals_are_given_back_to_their_language() {
+        let (request, lost) = read(
+            r#"{"input":[{"role":"user","content":"x"},
+            {"type":"reasoning","id":"rs","summary":[{"type":"summary_text","text":"t"}],
+                "encrypted_content":"fg1.anthropic.SIG.x"},
+            {"type":"reasoning","id":"rs","summary":[],"encrypted_content":"fg1.anthropic/redacted.R"},
+            {"type":"function_call","call_id":"c","name":"f","arguments":"{}"},
+            {"type":"reasoning","id":"rs","summary":[],"encrypted_content":"fg1.gemini/previous.G"}]}"#,
+        );
+        assert!(lost.is_empty());
+        let parts = &request.turns[1].parts;
+        let sealed = |part: &Part<'_>, dialect, data: &str| {
+            part.seal == Some(Seal { dialect, data: data.to_owned().into(), id: None })
+        };
+        assert!(matches!(&parts[0].kind, PartKind::Thinking { text } if text == "t"));
+        assert!(sealed(&parts[0], Dialect::Anthropic, "SIG.x"));
+        assert!(matches!(parts[1].kind, PartKind::Redacted));
+        assert!(sealed(&parts[1], Dialect::Anthropic, "R"));
+        assert!(matches!(parts[2].kind, PartKind::ToolUse { .. }));
+        assert!(sealed(&parts[2], Dialect::Gemini, "G"));
+        assert_eq!(parts.len(), 3);
+    }
+
+    #[test]
+    fn what_only_the_provider_knows_is_refused() {
+        let body = |extra: &str| format!(r#"{{"input":"x",{extra}}}"#);
+        for (extra, path) in [
+            (r#""previous_response_id":"resp_1""#, "previous_response_id"),
+            (r#""conversation":{"id":"conv_1"}"#, "conversation"),
+            (r#""prompt":{"id":"pmpt_1"}"#, "prompt"),
+            (r#""background":true"#, "background"),
+        ] {
+            assert_eq!(refused(&body(extra)).path, path);
+        }
+        let reference = r#"{"input":[{"type":"item_reference","id":"msg_1"}]}"#;
+        assert_eq!(refused(reference).path, "input[0]");
+        let (_, lost) = read(r#"{"input":"x","previous_response_id":null,"background":false}"#);
+        assert!(lost.is_empty());
+    }
+
+    #[test]
+    fn what_has_no_name_is_reported_with_its_path() {
+        let (request, lost) = read(
+            r#"{"input":[{"role":"user","phase":"x","content":[
+                {"type":"input_text","text":"hi","colour":1}]}],
+            "tools":[{"type":"function","name":"f","defer_loading":true}],
+            "tool_choice":{"type":"allowed_tools","mode":"required","tools":[]},
+            "reasoning":{"context":"auto"},"text":{"x":1},
+            "include":["file_search_call.results"],"stream_options":{"y":1},
+            "store":true,"truncation":"auto","max_tool_calls":3}"#,
+        );
+        assert_eq!(
+            lost,
+            [
+                "tools[0].defer_loading",
+                "tool_choice.tools",
+                "reasoning.context",
+                "text.x",
+                "include[0]",
+                "stream_options.y",
+                "input[0].phase",
+                "input[0].content[0].colour",
+            ]
+        );
+        assert_eq!(request.tool_choice, Some(ToolChoice::Required));
+        let extras: Vec<_> = request.extras.iter().map(|extra| extra.name.as_ref()).collect();
+        assert_eq!(extras, ["store", "truncation", "max_tool_calls"]);
+    }
+
+    #[test]
+    fn hosted_and_custom_calls_stay_as_they_were_written() {
+        let (request, _) = read(
+            r#"{"input":[{"role":"user","content":"x"},
+            {"type":"custom_tool_call","call_id":"c","name":"sql","input":"select 1"},
+            {"type":"custom_tool_call_output","call_id":"c","output":"1"},
+            {"type":"web_search_call","id":"ws"}]}"#,
+        );
+        let roles: Vec<_> = request.turns.iter().map(|turn| turn.role).collect();
+        assert_eq!(roles, [Role::User, Role::Assistant, Role::User, Role::Assistant]);
+        let kind = &request.turns[1].parts[0].kind;
+        assert!(matches!(kind, PartKind::Opaque { kind, .. } if kind == "custom_tool_call"));
+    }
+
+    #[test]
+    fn bare_base64_files_have_the_type_of_their_name() {
+        let (request, _) = read(
+            r#"{"input":[{"role":"user","content":[
+                {"type":"input_file","filename":"N.TXT","file_data":"aGk="}]}]}"#,
+        );
+        let PartKind::Document(media) = &request.turns[0].parts[0].kind else { panic!() };
+        assert!(matches!(&media.source, Source::Base64 { media_type, data }
+                if media_type == "text/plain" && data == "aGk="));
+    }
+
+    #[test]
+    fn the_wrong_kind_of_value_is_named() {
+        for (body, path) in [
+            ("[]", ""),
+            ("{}", "input"),
+            (r#"{"input":7}"#, "input"),
+            (r#"{"input":[{"role":"tool","content":"x"}]}"#, "input[0].role"),
+            (r#"{"input":[{"role":"user"}]}"#, "input[0].content"),
+            (
+                r#"{"input":[{"role":"user","content":[{"type":"input_text"}]}]}"#,
+                "input[0].content[0].text",
+            ),
+            (r#"{"input":[{"type":"function_call","name":"f"}]}"#, "input[0].call_id"),
+            (r#"{"input":"x","temperature":"hot"}"#, "temperature"),
+            (r#"{"input":"x","tools":[{"type":"function"}]}"#, "tools[0].name"),
+            (r#"{"input":"x","tool_choice":"sometimes"}"#, "tool_choice"),
+            (r#"{"input":"x","text":{"format":{"type":"xml"}}}"#, "text.format.type"),
+        ] {
+            assert_eq!(refused(body).path, path, "{body}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_it_panic(junk in "\\PC{0,40}", kind in "[a-z_]{0,22}") {
+            let text = serde_json::to_string(&junk).unwrap();
+            for body in [
+                junk.clone(),
+                format!(r#"{{"input":[{{"type":"{kind}","role":{text},"content":[{text}]}}]}}"#),
+                format!(r#"{{"input":{text},"{kind}":{text},"text":{{"format":{text}}}}}"#),
+                format!(r#"{{"input":[{{"type":"reasoning","encrypted_content":{text}}}]}}"#),
+            ] {
+                let _ = decode(&body, &mut Loss::default());
+            }
+        }
+    }
+}
