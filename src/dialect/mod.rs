@@ -10,15 +10,23 @@
 use crate::chat::{Event, Folded, Loss, Request, Sink};
 use crate::wire::frames::{Frame, Frames};
 
+mod anthropic_parameters;
 mod anthropic_request;
+mod anthropic_request_out;
 mod anthropic_response;
+mod anthropic_response_out;
 mod bedrock_request;
 mod bedrock_response;
+mod citations;
 pub mod errors;
+mod expect;
 mod gemini_request;
 mod gemini_response;
+mod model_family;
 mod openai_chat_request;
+mod openai_chat_request_out;
 mod openai_chat_response;
+mod openai_chat_response_out;
 mod openai_responses_body;
 mod openai_responses_decoder;
 mod openai_responses_event;
@@ -30,8 +38,15 @@ mod openai_responses_response;
 mod openai_responses_seal;
 mod openai_responses_tracked;
 mod openai_responses_turns;
+mod seal;
+mod tap;
+mod tokens;
+mod transcoder;
 
 pub use crate::chat::Dialect;
+pub use tap::Tap;
+pub use tokens::estimate_tokens;
+pub use transcoder::{Transcoder, fold_message};
 
 /// What a client's body or an upstream's frame did wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +72,9 @@ pub struct Manner {
     pub system_role: &'static str,
     /// Anthropic: the limit sent when the client names none.
     pub default_max_tokens: u64,
+    /// OpenAI Chat: the member of an assistant message in which this provider takes its earlier
+    /// reasoning back (`reasoning_content`, `reasoning`); without one it is left out, reported.
+    pub reasoning_field: Option<&'static str>,
     /// Top-level fields, in the target's language, that this provider refuses: left out, reported.
     pub refuses: &'static [&'static str],
 }
@@ -67,6 +85,7 @@ impl Manner {
             max_tokens_field: "max_completion_tokens",
             system_role: "system",
             default_max_tokens: 4096,
+            reasoning_field: None,
             refuses: &[],
         }
     }

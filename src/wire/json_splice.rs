@@ -1,1 +1,253 @@
-//! (being written)
+//! Changes members of a raw JSON object and leaves every other byte as it was.
+//!
+//! In: a body that `json_scan` has checked, and the value spans that it found. Out: the same body
+//! with values replaced, members removed and members added at the end. Never: re-encodes, reorders
+//! or checks JSON; a body that was good JSON stays so if the values given are.
+
+use crate::wire::json_scan::{DEPTH_MAX, Fault, Span, scan};
+use crate::wire::json_write;
+
+/// Why a body was left unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// A span does not stand in this body, or is no member's value.
+    #[error("the span is no member of this body")]
+    NoSuchMember,
+    /// Two edits touch the same bytes.
+    #[error("two edits overlap")]
+    Overlap,
+    /// The body is no JSON object.
+    #[error("the body is no JSON object")]
+    NotAnObject,
+    /// The body is no JSON.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// One change of a top-level object. Spans are those of the body before any change.
+#[derive(Debug, Clone, Copy)]
+pub enum Edit<'a> {
+    /// Puts `with` where `value` stands (any value, nested ones too).
+    Replace { value: Span, with: &'a [u8] },
+    /// Removes the top-level member whose value stands at `value`, with its key and comma.
+    Remove { value: Span },
+    /// Adds a member behind the last one. The caller knows that there is none of that name.
+    Insert { name: &'a str, value: &'a [u8] },
+}
+
+/// Replaces the bytes of `span` by `with`, in place, moving only what stands behind.
+///
+/// # Errors
+/// [`Misfit::NoSuchMember`] if the span reaches out of the body.
+pub fn replace(body: &mut Vec<u8>, span: Span, with: &[u8]) -> Result<(), Misfit> {
+    apply(body, &[Edit::Replace { value: span, with }])
+}
+
+/// Removes the top-level member `name`; `false` if there is none.
+///
+/// # Errors
+/// [`Misfit::Fault`] if the body is no JSON object.
+pub fn remove_member(body: &mut Vec<u8>, name: &str) -> Result<bool, Misfit> {
+    match scan(body, DEPTH_MAX, &[name])? {
+        [Some(value)] => apply(body, &[Edit::Remove { value }]).map(|()| true),
+        [None] => Ok(false),
+    }
+}
+
+/// Adds a member at the end, where only the closing brace has to move. The caller knows that there
+/// is none of that name.
+///
+/// # Errors
+/// [`Misfit::NotAnObject`] if the body does not look like an object.
+pub fn insert_member(body: &mut Vec<u8>, name: &str, raw_value: &[u8]) -> Result<(), Misfit> {
+    apply(body, &[Edit::Insert { name, value: raw_value }])
+}
+
+/// Makes all changes in one pass: each byte of the body is moved at most once.
+///
+/// # Errors
+/// See [`Misfit`]; the body is unchanged then.
+pub fn apply(body: &mut Vec<u8>, edits: &[Edit<'_>]) -> Result<(), Misfit> {
+    let (inserted, patches) = plan(body, edits)?;
+    let mut grown = body.len();
+    for patch in &patches {
+        grown = grown + patch.with(&inserted).len() - (patch.span.end - patch.span.start);
+    }
+    let old_len = body.len();
+    body.resize(old_len.max(grown), 0);
+    shift_kept(body, old_len, &patches, &inserted);
+    let mut behind = Moved::default();
+    for patch in &patches {
+        let with = patch.with(&inserted);
+        let start = behind.of(patch.span.start);
+        if let Some(room) = body.get_mut(start..start + with.len()) {
+            room.copy_from_slice(with);
+        }
+        behind.pass(patch.span, with.len());
+    }
+    body.truncate(grown);
+    Ok(())
+}
+
+/// A range of the old body, and what takes its place.
+#[derive(Debug, Clone, Copy)]
+struct Patch<'a> {
+    span: Span,
+    /// `None` for the members that are added: their text is written once for all.
+    with: Option<&'a [u8]>,
+}
+
+impl<'a> Patch<'a> {
+    fn with<'b>(&self, inserted: &'b [u8]) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        self.with.unwrap_or(inserted)
+    }
+}
+
+/// How far the bytes behind the patches seen so far move.
+#[derive(Debug, Default, Clone, Copy)]
+struct Moved {
+    added: usize,
+    removed: usize,
+}
+
+impl Moved {
+    fn of(self, at: usize) -> usize {
+        at + self.added - self.removed
+    }
+
+    fn pass(&mut self, span: Span, with: usize) {
+        self.added += with;
+        self.removed += span.end - span.start;
+    }
+}
+
+/// Turns edits into patches in the order of the body; the text of all added members beside.
+fn plan<'a>(body: &[u8], edits: &[Edit<'a>]) -> Result<(Vec<u8>, Vec<Patch<'a>>), Misfit> {
+    let mut patches: Vec<Patch<'a>> = Vec::with_capacity(edits.len() + 1);
+    let mut removed: Vec<Span> = Vec::new();
+    let mut inserts = edits.iter().filter_map(|edit| match edit {
+        Edit::Insert { name, value } => Some((*name, *value)),
+        Edit::Replace { .. } | Edit::Remove { .. } => None,
+    });
+    for edit in edits {
+        match *edit {
+            Edit::Replace { value, with } => patches.push(Patch { span: value, with: Some(with) }),
+            Edit::Remove { value } => removed.push(value),
+            Edit::Insert { .. } => {}
+        }
+    }
+    removed.sort_unstable_by_key(|span| span.start);
+    // where the members would begin if those removed so far had never been there
+    let mut first = None;
+    for value in removed {
+        let span = with_key_and_comma(body, value, first)?;
+        if Some(span.start) == first || first.is_none() && opens(body, span.start) {
+            first = Some(span.end);
+        }
+        patches.push(Patch { span, with: Some(b"") });
+    }
+    let mut inserted = Vec::new();
+    if let Some(insert) = inserts.next() {
+        let end = members_end(body)?;
+        let mut empty = opens(body, end) || first.is_some_and(|first| closes(body, first));
+        for (name, value) in std::iter::once(insert).chain(inserts) {
+            if !std::mem::take(&mut empty) {
+                inserted.push(b',');
+            }
+            json_write::string(&mut inserted, name);
+            inserted.push(b':');
+            inserted.extend_from_slice(value);
+        }
+        patches.push(Patch { span: Span { start: end, end }, with: None });
+    }
+    patches.sort_by_key(|patch| (patch.span.start, patch.span.end));
+    let mut last = 0;
+    for Patch { span, .. } in &patches {
+        if span.start > span.end || span.end > body.len() {
+            return Err(Misfit::NoSuchMember);
+        }
+        if span.start < last {
+            return Err(Misfit::Overlap);
+        }
+        last = span.end;
+    }
+    Ok((inserted, patches))
+}
+
+/// Moves the bytes between the patches to where they belong. What moves right is moved last part
+/// first, what moves left first part first: so no part is overwritten before it was moved.
+fn shift_kept(body: &mut [u8], old_len: usize, patches: &[Patch<'_>], inserted: &[u8]) {
+    let mut parts = Vec::with_capacity(patches.len());
+    let mut moved = Moved::default();
+    for (nth, patch) in patches.iter().enumerate() {
+        moved.pass(patch.span, patch.with(inserted).len());
+        let end = patches.get(nth + 1).map_or(old_len, |next| next.span.start);
+        parts.push((patch.span.end..end, moved.of(patch.span.end)));
+    }
+    for (part, to) in parts.iter().rev().filter(|(part, to)| *to > part.start) {
+        body.copy_within(part.clone(), *to);
+    }
+    for (part, to) in parts.iter().filter(|(part, to)| *to < part.start) {
+        body.copy_within(part.clone(), *to);
+    }
+}
+
+/// The range to remove so that the member with `value` is gone and the commas are right. `first`
+/// is where the first member that is kept so far would begin, if members were removed before it.
+fn with_key_and_comma(body: &[u8], value: Span, first: Option<usize>) -> Result<Span, Misfit> {
+    let key = key_start(body, value).ok_or(Misfit::NoSuchMember)?;
+    if opens(body, key) || first == Some(key) {
+        let after = skip_blanks(body, value.end);
+        let end = match body.get(after) {
+            Some(b',') => skip_blanks(body, after + 1),
+            _ => value.end,
+        };
+        return Ok(Span { start: key, end });
+    }
+    match body.get(..key).and_then(|before| Some(before.trim_ascii_end().strip_suffix(b",")?.len()))
+    {
+        Some(comma) if value.end <= body.len() => Ok(Span { start: comma, end: value.end }),
+        _ => Err(Misfit::NoSuchMember),
+    }
+}
+
+/// Where the key of the member with `value` begins: from the colon backward to the quote that no
+/// backslash precedes (what precedes an opening quote is a blank, a comma or a brace).
+fn key_start(body: &[u8], value: Span) -> Option<usize> {
+    let mut before = body.get(..value.start)?.trim_ascii_end().strip_suffix(b":")?;
+    before = before.trim_ascii_end().strip_suffix(b"\"")?;
+    loop {
+        let quote = memchr::memrchr(b'"', before)?;
+        before = before.get(..quote)?;
+        if before.last() != Some(&b'\\') {
+            return Some(quote);
+        }
+    }
+}
+
+/// Whether the members begin at `at`.
+fn opens(body: &[u8], at: usize) -> bool {
+    body.get(..at).is_some_and(|before| before.trim_ascii() == b"{")
+}
+
+/// Whether only the closing brace follows `at`.
+fn closes(body: &[u8], at: usize) -> bool {
+    body.get(at..).is_some_and(|after| after.trim_ascii() == b"}")
+}
+
+/// The end of the last member, or behind the opening brace.
+fn members_end(body: &[u8]) -> Result<usize, Misfit> {
+    let inner = body.trim_ascii_end().strip_suffix(b"}").ok_or(Misfit::NotAnObject)?;
+    if !inner.trim_ascii_start().starts_with(b"{") {
+        return Err(Misfit::NotAnObject);
+    }
+    Ok(inner.trim_ascii_end().len())
+}
+
+fn skip_blanks(body: &[u8], at: usize) -> usize {
+    let rest = body.get(at..).unwrap_or_default();
+    at + rest.len() - rest.trim_ascii_start().len()
+}
