@@ -35,7 +35,6 @@ mod openai_responses_items;
 mod openai_responses_object;
 mod openai_responses_request;
 mod openai_responses_response;
-mod openai_responses_seal;
 mod openai_responses_tracked;
 mod openai_responses_turns;
 mod seal;

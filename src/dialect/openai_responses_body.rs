@@ -4,14 +4,16 @@
 //! stateless: `store` is false, since clients of the other languages send the whole conversation
 //! each time, and the sealed reasoning is asked for (`include`), so that they can send that back
 //! too; only a Chat client's own `store` is passed on. Never: sends a parameter that is known to be
-//! refused by the model's family (see [`family`]); it is reported instead.
+//! refused by the model (see `model_family`); it is reported instead.
 //! Page: <https://platform.openai.com/docs/api-reference/responses/create>
 
+use super::anthropic_parameters::effort_of;
 use super::openai_responses_turns as turns;
-use super::{Malformed, Manner};
+use super::{Malformed, Manner, model_family};
 use crate::chat::{
     Dialect, Format, FunctionTool, Loss, Reason, Reasoning, Request, Tool, ToolChoice,
 };
+use crate::wire::json_read;
 use crate::wire::json_write::Object;
 use std::borrow::Cow;
 
@@ -23,15 +25,18 @@ pub(super) const MAX_ID: usize = 64;
 /// Writes the body for an upstream that speaks Responses.
 ///
 /// # Errors
-/// When there is nothing to answer: no item is left.
+/// When there is nothing to answer (no item is left), or more than one answer is asked for.
 pub(super) fn encode(
     request: &Request<'_>,
     manner: &Manner,
     out: &mut Vec<u8>,
     loss: &mut Loss,
 ) -> Result<(), Malformed> {
-    let mut body =
-        Body { object: Object::begin(out), family: family(&request.model), request, manner, loss };
+    if let Some(n) = request.n.filter(|n| json_read::unsigned(n) != Some(1)) {
+        let message = format!("{n} answers cannot be asked of this model, only one");
+        return Err(Malformed::at(request.names.n, message));
+    }
+    let mut body = Body { object: Object::begin(out), request, manner, loss };
     if !request.model.is_empty() {
         body.object.text("model", &request.model);
     }
@@ -52,7 +57,6 @@ pub(super) fn encode(
 
 struct Body<'o, 'r, 'a> {
     object: Object<'o>,
-    family: Family,
     request: &'r Request<'a>,
     manner: &'r Manner,
     loss: &'r mut Loss,
@@ -143,7 +147,7 @@ impl Body<'_, '_, '_> {
             }
             self.object.unsigned("max_output_tokens", tokens.max(MIN_OUTPUT_TOKENS));
         }
-        let samples = self.family.samples(request.reasoning.as_ref());
+        let samples = self.samples();
         let numbers = [
             ("temperature", request.temperature, names.temperature),
             ("top_p", request.top_p, names.top_p),
@@ -159,11 +163,20 @@ impl Body<'_, '_, '_> {
         }
     }
 
+    /// Whether sampling parameters may be sent: not to a model that reasons.
+    fn samples(&self) -> bool {
+        let model = &self.request.model;
+        let asked = self.request.reasoning.as_ref();
+        let reasons = asked.is_some_and(|asked| asked.enabled != Some(false));
+        !model_family::openai_reasons(model)
+            || (model_family::openai_may_not_reason(model) && !reasons)
+    }
+
     fn reasoning(&mut self) {
         let (request, names) = (self.request, self.request.names);
         let Some(reasoning) = &request.reasoning else { return };
         let refused = reasoning.enabled == Some(false);
-        if self.family == Family::Plain {
+        if model_family::never_reasons(&request.model) {
             if !refused {
                 self.loss.push(names.reasoning, Reason::Unsupported);
             }
@@ -197,7 +210,7 @@ impl Body<'_, '_, '_> {
             return Some(Cow::Borrowed(effort));
         }
         if reasoning.enabled == Some(false) {
-            let least = self.family.least_effort();
+            let least = least_effort(&self.request.model);
             if least != Some("none") {
                 self.loss.push(names.reasoning, Reason::Approximated);
             }
@@ -205,11 +218,7 @@ impl Body<'_, '_, '_> {
         }
         let budget = reasoning.budget_tokens?;
         self.loss.push(names.reasoning_budget, Reason::Approximated);
-        Some(Cow::Borrowed(match budget {
-            0..4096 => "low",
-            4096..16384 => "medium",
-            _ => "high",
-        }))
+        Some(Cow::Borrowed(effort_of(budget)))
     }
 
     fn text_options(&mut self) {
@@ -293,7 +302,7 @@ impl Body<'_, '_, '_> {
             self.object
                 .raw("store", request.extra(Dialect::OpenAiChat, "store").unwrap_or("false"));
         }
-        let sealed = self.family != Family::Plain;
+        let sealed = !model_family::never_reasons(&request.model);
         let logprobs = request.logprobs == Some(true);
         if (sealed || logprobs) && !self.manner.refuses.contains(&"include") {
             let mut include = self.object.array("include");
@@ -344,9 +353,6 @@ impl Body<'_, '_, '_> {
         for (_, name) in unsaid.iter().filter(|(given, _)| *given) {
             self.loss.push(name, Reason::Unsupported);
         }
-        if request.n.is_some_and(|n| n != "1") {
-            self.loss.push(names.n, Reason::Value);
-        }
     }
 }
 
@@ -375,6 +381,19 @@ fn summary<'r>(from: Dialect, reasoning: &'r Reasoning<'_>) -> Option<&'r str> {
     }
 }
 
+/// The least effort that an OpenAI model takes; unknown for all others.
+fn least_effort(model: &str) -> Option<&'static str> {
+    if model_family::openai_may_not_reason(model) {
+        Some("none")
+    } else if !model_family::openai_reasons(model) {
+        None
+    } else if model.contains("gpt-5") {
+        Some("minimal")
+    } else {
+        Some("low")
+    }
+}
+
 /// `id` if OpenAI takes it, else a digest of it; equal ids stay equal.
 pub(super) fn shortened<'r>(id: &'r str, prefix: &str) -> Cow<'r, str> {
     if id.len() <= MAX_ID {
@@ -387,76 +406,9 @@ pub(super) fn shortened<'r>(id: &'r str, prefix: &str) -> Cow<'r, str> {
     Cow::Owned(short)
 }
 
-/// What OpenAI's models take, as far as their names tell.
-///
-/// A parameter that a model does not know is a 400 there, so one that a client of another language
-/// sends by habit (Claude Code: `temperature`) would break every call. Names that are not OpenAI's
-/// (deployments, other vendors) are [`Family::Unknown`] and get all that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    /// Never reasons: `reasoning` and its sealed content are refused.
-    Plain,
-    /// Always reasons: sampling parameters are refused.
-    Always {
-        least: &'static str,
-    },
-    /// Reasons when told to; sampling parameters only while it does not.
-    Optional,
-    Unknown,
-}
-
-impl Family {
-    fn samples(self, reasoning: Option<&Reasoning<'_>>) -> bool {
-        match self {
-            Self::Plain | Self::Unknown => true,
-            Self::Always { .. } => false,
-            Self::Optional => reasoning.is_none_or(|reasoning| reasoning.enabled == Some(false)),
-        }
-    }
-
-    fn least_effort(self) -> Option<&'static str> {
-        match self {
-            Self::Plain | Self::Unknown => None,
-            Self::Always { least } => Some(least),
-            Self::Optional => Some("none"),
-        }
-    }
-}
-
-fn family(model: &str) -> Family {
-    let name = model.rsplit('/').next().unwrap_or(model).to_ascii_lowercase();
-    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-    if starts(&["gpt-3", "gpt-4", "chatgpt-"]) || name.contains("-chat-latest") {
-        Family::Plain
-    } else if starts(&["o1", "o3", "o4"]) || name.starts_with("codex-") {
-        Family::Always { least: "low" }
-    } else if name.starts_with("gpt-5.") {
-        if name.contains("-pro") || name.contains("-codex") {
-            Family::Always { least: "low" }
-        } else {
-            Family::Optional
-        }
-    } else if name.starts_with("gpt-5") {
-        let least = if name.contains("-pro") { "high" } else { "minimal" };
-        Family::Always { least }
-    } else {
-        Family::Unknown
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_tell_the_family() {
-        assert_eq!(family("openai/gpt-4o-mini"), Family::Plain);
-        assert_eq!(family("gpt-5-chat-latest"), Family::Plain);
-        assert_eq!(family("o3-mini"), Family::Always { least: "low" });
-        assert_eq!(family("gpt-5-mini"), Family::Always { least: "minimal" });
-        assert_eq!(family("gpt-5.2"), Family::Optional);
-        assert_eq!(family("my-deployment"), Family::Unknown);
-    }
 
     #[test]
     fn long_ids_are_shortened_and_stay_apart() {
@@ -519,12 +471,11 @@ mod tests {
         request.max_tokens = Some(5);
         request.top_k = Some("40");
         request.stop = vec!["END".into()];
-        request.n = Some("2");
         request.user = Some("u".repeat(70).into());
         let (body, lost) = written(&request, &Manner::standard());
         assert_eq!(body["max_output_tokens"], 16);
         assert_eq!(body["user"].as_str().unwrap().len(), 64);
-        assert_eq!(lost, ["max_tokens", "user", "top_k", "stop_sequences", "n"]);
+        assert_eq!(lost, ["max_tokens", "user", "top_k", "stop_sequences"]);
     }
 
     #[test]
@@ -618,5 +569,9 @@ mod tests {
         let request = Request::new(Dialect::Anthropic, &NAMES);
         let said = encode(&request, &Manner::standard(), &mut Vec::new(), &mut Loss::default());
         assert!(said.is_err());
+        let mut request = ask("gpt-5");
+        request.n = Some("2");
+        let said = encode(&request, &Manner::standard(), &mut Vec::new(), &mut Loss::default());
+        assert_eq!(said.unwrap_err().path, "n");
     }
 }

@@ -7,10 +7,11 @@
 //! Never: says a call before its name is known, or anything twice.
 //! Page: <https://platform.openai.com/docs/api-reference/responses-streaming>
 
-use super::openai_responses_event::{Said, fault, fault_of, place_of, usage};
-use super::openai_responses_seal::{self as seal, Sealed};
+use super::errors;
+use super::expect::is_json;
+use super::openai_responses_event::{Said, place_of, sealed, usage};
 use super::openai_responses_tracked::{List, Tracked, kind_of};
-use crate::chat::{Block, Delta, ErrorKind, Event, Fault, Sink, Stop, StopReason, Usage};
+use crate::chat::{Block, Delta, Dialect, ErrorKind, Event, Fault, Sink, Stop, StopReason, Usage};
 use crate::wire::frames::Frame;
 use crate::wire::json_read;
 use std::borrow::Cow;
@@ -31,7 +32,7 @@ impl Decoder {
         if self.ended || data.is_empty() || data == "[DONE]" {
             return;
         }
-        if !json_read::is_object(data) {
+        if !json_read::is_object(data) || !is_json(data) {
             self.ended = true;
             return out(Event::Error(unreadable()));
         }
@@ -61,11 +62,11 @@ impl Decoder {
             | "response.cancelled" => {
                 self.response(said.response.unwrap_or_default(), &said.kind, out);
             }
-            "error" => self.fail(&said, out),
+            "error" => self.fail(data, out),
             kind if said.kind.ends_with(".delta") => self.delta(kind, &said, out),
             kind if said.kind.ends_with(".done") => self.done(kind, &said, out),
             // An error without a type, as other servers say it.
-            "" if said.error.is_some() => self.fail(&said, out),
+            "" if said.error => self.fail(data, out),
             // Progress of hosted tools, keep-alives, and what is newer than this.
             _ => {}
         }
@@ -314,20 +315,16 @@ impl Decoder {
             }
         }
         let Some(content) = json_read::text_field(raw, "encrypted_content") else { return };
-        let id = json_read::text_field(raw, "id");
-        let open = self
-            .items
-            .get(at)
-            .and_then(|item| item.parts.iter().find(|part| !part.closed))
-            .map(|part| part.slot);
-        let (seal, sealed) = seal::read(content, id, open.is_some());
-        if let Some(slot) = open {
-            out(Event::Delta { slot, delta: Delta::Seal(seal) });
-            return;
+        let (seal, _) = sealed(content, json_read::text_field(raw, "id"));
+        let parts = self.items.get(at).map(|item| item.parts.as_slice()).unwrap_or_default();
+        if let Some(part) = parts.iter().find(|part| !part.closed) {
+            return out(Event::Delta { slot: part.slot, delta: Delta::Seal(seal) });
         }
+        // A summary of empty parts is reasoning that is not shown; without one it is unreadable.
+        let summary = json_read::field(raw, "summary").unwrap_or_default();
+        let thinking = parts.is_empty() && json_read::items(summary).next().is_some();
         let slot = self.next_slot;
         self.next_slot += 1;
-        let thinking = sealed == Sealed::Thinking;
         let block = if thinking { Block::Thinking } else { Block::Redacted(seal.clone()) };
         out(Event::Open { slot, block });
         if thinking {
@@ -360,7 +357,7 @@ impl Decoder {
         out(Event::Usage(usage));
         let error = json_read::field(raw, "error").filter(|error| !json_read::is_null(error));
         match status {
-            _ if error.is_some() => out(Event::Error(fault(error.unwrap_or_default()))),
+            _ if error.is_some() => out(Event::Error(fault(raw))),
             "failed" | "cancelled" | "queued" | "in_progress" => {
                 let message = Cow::Owned(format!("the upstream's answer is {status}"));
                 out(Event::Error(Fault { kind: ErrorKind::Api, message, code: None }));
@@ -384,17 +381,16 @@ impl Decoder {
         if self.refused { StopReason::Refusal } else { StopReason::EndTurn }
     }
 
-    fn fail(&mut self, said: &Said<'_>, out: Sink<'_>) {
+    fn fail(&mut self, data: &str, out: Sink<'_>) {
         self.ended = true;
-        let fault = match said.error.filter(|error| !json_read::is_null(error)) {
-            Some(error) => fault(error),
-            None => fault_of(
-                said.code.and_then(json_read::text),
-                said.message.and_then(json_read::text).unwrap_or_default(),
-            ),
-        };
-        out(Event::Error(fault));
+        out(Event::Error(fault(data)));
     }
+}
+
+/// The fault that an object tells of, by a member `error` or by its own members.
+fn fault(object: &str) -> Fault<'static> {
+    errors::of_json(0, object)
+        .unwrap_or_else(|| errors::read(Dialect::OpenAiResponses, 0, object.as_bytes()))
 }
 
 /// For each item of the final output, the streamed item that it is: by id, or, since some servers

@@ -1,11 +1,11 @@
-//! The pieces of OpenAI Responses answers, read: one event's members, errors, token counts.
+//! The pieces of OpenAI Responses answers, read: one event's members, seals, token counts.
 //!
-//! In: the JSON of an event, an error or a usage object. Out: borrowed members, a [`Fault`], a
-//! [`Usage`]. Never: remembers anything; that is the decoder's.
+//! In: the JSON of an event or a usage object, the text of a seal. Out: borrowed members, a
+//! [`Seal`], a [`Usage`]. Never: remembers anything; that is the decoder's.
 
-use super::openai_responses_object::CODES;
 use super::openai_responses_tracked::List;
-use crate::chat::{ErrorKind, Fault, Usage};
+use super::seal;
+use crate::chat::{Dialect, Seal, Usage};
 use crate::wire::frames::Frame;
 use crate::wire::json_read;
 use std::borrow::Cow;
@@ -25,9 +25,7 @@ pub(super) struct Said<'a> {
     pub(super) response: Option<&'a str>,
     pub(super) annotation: Option<&'a str>,
     pub(super) logprobs: Option<&'a str>,
-    pub(super) error: Option<&'a str>,
-    pub(super) message: Option<&'a str>,
-    pub(super) code: Option<&'a str>,
+    pub(super) error: bool,
 }
 
 impl<'a> Said<'a> {
@@ -47,9 +45,7 @@ impl<'a> Said<'a> {
                 "response" => said.response = Some(raw),
                 "annotation" => said.annotation = Some(raw),
                 "logprobs" => said.logprobs = Some(raw),
-                "error" => said.error = Some(raw),
-                "message" => said.message = Some(raw),
-                "code" => said.code = Some(raw),
+                "error" => said.error = !json_read::is_null(raw),
                 _ => {}
             }
         }
@@ -83,33 +79,14 @@ pub(super) fn place_of(kind: &str, said: &Said<'_>) -> Option<(List, u64)> {
     }
 }
 
-pub(super) fn fault(error: &str) -> Fault<'_> {
-    if let Some(message) = json_read::text(error) {
-        return fault_of(None, message);
+/// What `encrypted_content` of the reasoning item `id` holds, and whether it belongs to the item
+/// before: the seal of a call or a text, which have no place for it.
+pub(super) fn sealed<'a>(content: Cow<'a, str>, id: Option<Cow<'a, str>>) -> (Seal<'a>, bool) {
+    let (mut seal, attached) = seal::unpack(content, Dialect::OpenAiResponses);
+    if seal.dialect == Dialect::OpenAiResponses && seal.id.is_none() {
+        seal.id = id;
     }
-    let code = json_read::text_field(error, "code")
-        .or_else(|| json_read::text_field(error, "type"))
-        .filter(|code| !code.is_empty());
-    fault_of(code, json_read::text_field(error, "message").unwrap_or_default())
-}
-
-pub(super) fn fault_of<'a>(code: Option<Cow<'a, str>>, message: Cow<'a, str>) -> Fault<'a> {
-    let known = |code: &str| match code {
-        "rate_limit_error" | "slow_down" | "too_many_requests" => Some(ErrorKind::RateLimit),
-        "invalid_request_error" | "context_length_exceeded" => Some(ErrorKind::InvalidRequest),
-        "billing_hard_limit_reached" | "usage_limit_reached" => Some(ErrorKind::Billing),
-        "overloaded_error" => Some(ErrorKind::Overloaded),
-        _ if code.starts_with("invalid_") => Some(ErrorKind::InvalidRequest),
-        _ => None,
-    };
-    let kind = code
-        .as_deref()
-        .and_then(|code| {
-            let listed = CODES.iter().find(|(name, _)| *name == code).map(|(_, kind)| *kind);
-            listed.or_else(|| known(code))
-        })
-        .unwrap_or(ErrorKind::Api);
-    Fault { kind, message, code }
+    (seal, attached)
 }
 
 /// Token counts: input contains what was read from the cache or written to it.

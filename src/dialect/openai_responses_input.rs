@@ -6,9 +6,8 @@
 //! Never: follows a reference to an item that only the provider holds; it is refused.
 //! Page: <https://platform.openai.com/docs/api-reference/responses/create#responses-create-input>
 
-use super::Malformed;
-use super::openai_responses_request::text;
-use super::openai_responses_seal::{self as seal, Sealed};
+use super::openai_responses_event::sealed;
+use super::{Malformed, expect};
 use crate::chat::{
     CacheHint, Loss, Media, Part, PartKind, Place, Raw, Reason, Request, Role, Source, Turn,
 };
@@ -21,7 +20,7 @@ pub(super) fn decode_instructions<'a>(
     request: &mut Request<'a>,
     _loss: &mut Loss,
 ) -> Result<(), Malformed> {
-    let text = text(raw, "instructions")?;
+    let text = expect::text("instructions", raw)?;
     if !text.is_empty() {
         let kind = PartKind::Text { text, citations: None };
         request.system.push(Part::new(Place::field("instructions"), kind));
@@ -37,7 +36,7 @@ pub(super) fn decode<'a>(
 ) -> Result<(), Malformed> {
     if json_read::is_string(raw) {
         let place = Place::field("input");
-        let kind = PartKind::Text { text: text(raw, "input")?, citations: None };
+        let kind = PartKind::Text { text: expect::text("input", raw)?, citations: None };
         let parts = vec![Part::new(place, kind)];
         request.turns.push(Turn { place, role: Role::User, name: None, parts });
         return Ok(());
@@ -168,7 +167,8 @@ impl<'a> Reader<'a, '_> {
         list: &'static str,
     ) -> Result<Vec<Part<'a>>, Malformed> {
         if json_read::is_string(raw) {
-            let kind = PartKind::Text { text: text(raw, place.key(list))?, citations: None };
+            let kind =
+                PartKind::Text { text: expect::text(place.key(list), raw)?, citations: None };
             return Ok(vec![Part::new(place, kind)]);
         }
         if !json_read::is_array(raw) {
@@ -184,7 +184,7 @@ impl<'a> Reader<'a, '_> {
     fn part(&mut self, raw: &'a str, place: Place) -> Result<Part<'a>, Malformed> {
         let content = Content::read(raw, place, self.loss);
         let required = |value: Option<Raw<'a>>, name: &str| match value {
-            Some(raw) => text(raw, place.key(name)),
+            Some(raw) => expect::text(place.key(name), raw),
             None => Err(Malformed::at(place.key(name), "is required")),
         };
         let kind = match content.kind.as_ref() {
@@ -208,7 +208,7 @@ impl<'a> Reader<'a, '_> {
     fn call(&mut self, item: &Item<'a>, place: Place) -> Result<(), Malformed> {
         item.report_unknown(place, self.loss);
         let required = |value: Option<Raw<'a>>, name: &str| match value {
-            Some(raw) => text(raw, place.key(name)),
+            Some(raw) => expect::text(place.key(name), raw),
             None => Err(Malformed::at(place.key(name), "is required")),
         };
         let arguments = match item.arguments {
@@ -227,7 +227,7 @@ impl<'a> Reader<'a, '_> {
     fn result(&mut self, item: &Item<'a>, place: Place) -> Result<(), Malformed> {
         item.report_unknown(place, self.loss);
         let id = match item.call_id {
-            Some(raw) => text(raw, place.key("call_id"))?,
+            Some(raw) => expect::text(place.key("call_id"), raw)?,
             None => return Err(Malformed::at(place.key("call_id"), "is required")),
         };
         let content = match item.output {
@@ -249,11 +249,12 @@ impl<'a> Reader<'a, '_> {
             for (at, raw) in json_read::items(raw.unwrap_or_default()).enumerate() {
                 let place = place.inner(list, at);
                 match json_read::field(raw, "text") {
-                    Some(raw) => said.push(text(raw, place.key("text"))?),
+                    Some(raw) => said.push(expect::text(place.key("text"), raw)?),
                     None => self.loss.push(place, Reason::Unsupported),
                 }
             }
         }
+        let readable = !said.is_empty();
         let said = if said.len() > 1 {
             Cow::Owned(said.join("\n\n"))
         } else {
@@ -268,20 +269,17 @@ impl<'a> Reader<'a, '_> {
             }
             return Ok(());
         };
-        let content = text(raw, place.key("encrypted_content"))?;
-        let id = item.id.and_then(json_read::text);
-        let (seal, sealed) = seal::read(content, id, !said.is_empty());
-        let kind = match sealed {
-            Sealed::Redacted if said.is_empty() => PartKind::Redacted,
-            Sealed::Redacted | Sealed::Thinking => PartKind::Thinking { text: said },
-            Sealed::Previous => {
-                match self.sealable() {
-                    Some(part) => part.seal = Some(seal),
-                    None => self.loss.push(place, Reason::Foreign),
-                }
-                return Ok(());
+        let content = expect::text(place.key("encrypted_content"), raw)?;
+        let (seal, attached) = sealed(content, item.id.and_then(json_read::text));
+        if attached {
+            match self.sealable() {
+                Some(part) => part.seal = Some(seal),
+                None => self.loss.push(place, Reason::Foreign),
             }
-        };
+            return Ok(());
+        }
+        // Without any part, not even an empty one, there never was a text to read.
+        let kind = if readable { PartKind::Thinking { text: said } } else { PartKind::Redacted };
         let mut part = Part::new(place, kind);
         part.seal = Some(seal);
         self.push_assistant(part);
@@ -375,8 +373,8 @@ impl<'a> Content<'a> {
 
     fn image(&self, place: Place) -> Result<Media<'a>, Malformed> {
         let source = match (self.image_url, self.file_id) {
-            (Some(raw), _) => address(text(raw, place.key("image_url"))?),
-            (None, Some(raw)) => Source::File { id: text(raw, place.key("file_id"))? },
+            (Some(raw), _) => address(expect::text(place.key("image_url"), raw)?),
+            (None, Some(raw)) => Source::File { id: expect::text(place.key("file_id"), raw)? },
             (None, None) => {
                 return Err(Malformed::at(place.key("image_url"), "is required"));
             }
@@ -394,7 +392,7 @@ impl<'a> Content<'a> {
     fn file(&self, place: Place) -> Result<Media<'a>, Malformed> {
         let name = self.filename.and_then(json_read::text);
         let source = if let Some(raw) = self.file_data {
-            match address(text(raw, place.key("file_data"))?) {
+            match address(expect::text(place.key("file_data"), raw)?) {
                 // Not a data URL: the bare base64 that some clients send.
                 Source::Url { url, .. } => Source::Base64 {
                     media_type: Cow::Borrowed(type_of(name.as_deref().unwrap_or_default())),
@@ -403,9 +401,9 @@ impl<'a> Content<'a> {
                 source => source,
             }
         } else if let Some(raw) = self.file_url {
-            address(text(raw, place.key("file_url"))?)
+            address(expect::text(place.key("file_url"), raw)?)
         } else if let Some(raw) = self.file_id {
-            Source::File { id: text(raw, place.key("file_id"))? }
+            Source::File { id: expect::text(place.key("file_id"), raw)? }
         } else {
             return Err(Malformed::at(place, "needs file_data, file_url or file_id"));
         };
@@ -421,9 +419,9 @@ impl<'a> Content<'a> {
         let (mut data, mut media_type) = (None, Cow::Borrowed("audio/wav"));
         for (name, raw) in json_read::fields(raw) {
             match name.as_ref() {
-                "data" => data = Some(text(raw, format_args!("{place}.data"))?),
+                "data" => data = Some(expect::text(format_args!("{place}.data"), raw)?),
                 "format" => {
-                    media_type = match text(raw, format_args!("{place}.format"))?.as_ref() {
+                    media_type = match expect::text(format_args!("{place}.format"), raw)?.as_ref() {
                         "mp3" => Cow::Borrowed("audio/mpeg"),
                         other => Cow::Owned(format!("audio/{other}")),
                     };

@@ -4,6 +4,7 @@
 //! their life. Never: decides which event is said; that is the encoder's.
 //! Page: <https://platform.openai.com/docs/api-reference/responses/object#responses-object-output>
 
+use super::citations;
 use crate::chat::Raw;
 use crate::wire::json_read;
 use crate::wire::json_write::Object;
@@ -105,47 +106,35 @@ impl Content {
         object.end();
     }
 
-    /// Writes a citation as an annotation of this text. One that names a page on the web is a
-    /// `url_citation`, any other a `file_citation`; OpenAI's own are written as they are.
+    /// Writes a citation as an annotation of this text, unless it is one: then as it is.
     pub(super) fn annotation(&self, raw: Raw<'_>, out: &mut Vec<u8>) {
-        let kind = json_read::text_field(raw, "type");
-        let kind = kind.as_deref().unwrap_or_default();
-        if let Some(inner) = json_read::field(raw, kind).filter(|inner| json_read::is_object(inner))
-        {
-            // Chat Completions puts the members below the type's name.
-            let mut object = Object::begin(out);
-            object.text("type", kind);
-            for (name, value) in json_read::fields(inner) {
-                object.raw(&name, value);
-            }
-            object.end();
-            return;
-        }
-        let own = ["url_citation", "file_citation", "container_file_citation", "file_path"];
-        if own.contains(&kind) {
+        if is_own_annotation(raw) {
             out.extend_from_slice(raw.as_bytes());
             return;
         }
-        let first = |names: &[&str]| names.iter().find_map(|name| json_read::text_field(raw, name));
-        let number = |names: &[&str]| {
-            names.iter().find_map(|name| json_read::unsigned(json_read::field(raw, name)?))
-        };
-        let title = first(&["title", "document_title", "source"]).unwrap_or_default();
+        let inner = json_read::field(raw, "url_citation").unwrap_or(raw);
+        let number = |name| json_read::field(inner, name).and_then(json_read::unsigned);
+        let length = u64::try_from(self.text.chars().count()).unwrap_or(u64::MAX);
+        let page = citations::page_of(raw).unwrap_or_default();
         let mut object = Object::begin(out);
-        if let Some(url) = first(&["url", "uri"]) {
-            let end = u64::try_from(self.text.chars().count()).unwrap_or(u64::MAX);
-            object.text("type", "url_citation");
-            object.unsigned("start_index", number(&["start_index", "startIndex"]).unwrap_or(0));
-            object.unsigned("end_index", number(&["end_index", "endIndex"]).unwrap_or(end));
-            object.text("title", &title).text("url", &url);
-        } else {
-            object.text("type", "file_citation");
-            object.text("file_id", &first(&["file_id"]).unwrap_or_default());
-            object.text("filename", &title);
-            object.unsigned("index", number(&["document_index"]).unwrap_or(0));
-        }
+        object.text("type", "url_citation");
+        object.unsigned("start_index", number("start_index").unwrap_or(0));
+        object.unsigned("end_index", number("end_index").unwrap_or(length));
+        object.text("title", &page.title).text("url", &page.url);
         object.end();
     }
+}
+
+/// Whether a citation of whatever vendor can be said: if it names a page, or is OpenAI's own.
+pub(super) fn is_annotation(raw: Raw<'_>) -> bool {
+    is_own_annotation(raw) || citations::page_of(raw).is_some()
+}
+
+/// Chat Completions puts the members below the type's name; so that is none.
+fn is_own_annotation(raw: Raw<'_>) -> bool {
+    let kind = json_read::text_field(raw, "type").unwrap_or_default();
+    let own = ["url_citation", "file_citation", "container_file_citation", "file_path"];
+    own.contains(&kind.as_ref()) && json_read::field(raw, &kind).is_none()
 }
 
 impl Reasoning {

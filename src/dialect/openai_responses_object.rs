@@ -7,7 +7,7 @@
 //! Never: leaves out a field that the specification requires, null or not.
 //! Page: <https://platform.openai.com/docs/api-reference/responses/object>
 
-use super::Reply;
+use super::{Reply, errors};
 use crate::chat::{ErrorKind, Fault, Usage};
 use crate::wire::json_read;
 use crate::wire::json_write::{self, Object};
@@ -54,24 +54,14 @@ impl State {
     }
 }
 
-/// The error codes that OpenAI's own clients act on.
-pub(super) const CODES: [(&str, ErrorKind); 12] = [
-    ("server_error", ErrorKind::Api),
-    ("rate_limit_exceeded", ErrorKind::RateLimit),
-    ("invalid_prompt", ErrorKind::InvalidRequest),
-    ("insufficient_quota", ErrorKind::Billing),
-    ("invalid_api_key", ErrorKind::Authentication),
-    ("permission_denied", ErrorKind::Permission),
-    ("model_not_found", ErrorKind::NotFound),
-    ("request_too_large", ErrorKind::TooLarge),
-    ("server_is_overloaded", ErrorKind::Overloaded),
-    ("timeout", ErrorKind::Timeout),
-    ("upstream_connection_error", ErrorKind::Network),
-    ("unsupported", ErrorKind::NotSupported),
-];
-
-fn code_of(kind: ErrorKind) -> &'static str {
-    CODES.iter().find(|(_, known)| *known == kind).map_or("server_error", |(code, _)| code)
+/// The code that OpenAI's own clients act on.
+const fn code_of(kind: ErrorKind) -> &'static str {
+    match (kind, errors::openai_type(kind)) {
+        (ErrorKind::Overloaded, _) => "server_is_overloaded",
+        (ErrorKind::InvalidRequest, _) => "invalid_prompt",
+        (_, (_, Some(code))) => code,
+        (_, (name, None)) => name,
+    }
 }
 
 /// One response object, growing item by item.

@@ -8,8 +8,8 @@
 //! as fulfilled. Never: drops a field in silence.
 //! Page: <https://platform.openai.com/docs/api-reference/responses/create>
 
-use super::Malformed;
 use super::openai_responses_input as input;
+use super::{Malformed, expect};
 use crate::chat::{
     Dialect, Extra, FieldNames, Format, FunctionTool, Loss, Place, Raw, Reason, Reasoning, Request,
     Tool, ToolChoice,
@@ -110,19 +110,17 @@ fn sampling<'a>(name: &str, raw: &'a str, request: &mut Request<'a>) -> Result<b
             }
         }
         "max_output_tokens" => {
-            let tokens = json_read::unsigned(raw);
-            request.max_tokens =
-                Some(tokens.ok_or_else(|| Malformed::at(name, "must be a whole number"))?);
+            request.max_tokens = Some(expect::count(name, raw)?);
         }
-        "parallel_tool_calls" => request.parallel_tool_calls = Some(boolean(raw, name)?),
-        "stream" => request.stream = boolean(raw, name)?,
+        "parallel_tool_calls" => request.parallel_tool_calls = Some(expect::boolean(name, raw)?),
+        "stream" => request.stream = expect::boolean(name, raw)?,
         "stop" => {
             if json_read::is_array(raw) {
                 for (at, item) in json_read::items(raw).enumerate() {
-                    request.stop.push(text(item, format_args!("stop[{at}]"))?);
+                    request.stop.push(expect::text(format_args!("stop[{at}]"), item)?);
                 }
             } else {
-                request.stop.push(text(raw, name)?);
+                request.stop.push(expect::text(name, raw)?);
             }
         }
         _ => return Ok(false),
@@ -133,10 +131,10 @@ fn sampling<'a>(name: &str, raw: &'a str, request: &mut Request<'a>) -> Result<b
 /// The texts that pass through; false if `name` is none of them.
 fn label<'a>(name: &str, raw: &'a str, request: &mut Request<'a>) -> Result<bool, Malformed> {
     match name {
-        "model" => request.model = text(raw, name)?,
-        "user" => request.user = Some(text(raw, name)?),
-        "service_tier" => request.service_tier = Some(text(raw, name)?),
-        "prompt_cache_key" => request.prompt_cache_key = Some(text(raw, name)?),
+        "model" => request.model = expect::text(name, raw)?,
+        "user" => request.user = Some(expect::text(name, raw)?),
+        "service_tier" => request.service_tier = Some(expect::text(name, raw)?),
+        "prompt_cache_key" => request.prompt_cache_key = Some(expect::text(name, raw)?),
         "metadata" => request.metadata = Some(object(raw, name)?),
         _ => return Ok(false),
     }
@@ -159,7 +157,7 @@ fn extra<'a>(name: Cow<'a, str>, raw: Raw<'a>, request: &mut Request<'a>) {
 /// `safety_identifier` names the end user as `user` did before it.
 fn user<'a>(safety: Option<Raw<'a>>, request: &mut Request<'a>) -> Result<(), Malformed> {
     let Some(raw) = safety else { return Ok(()) };
-    let identifier = text(raw, "safety_identifier")?;
+    let identifier = expect::text("safety_identifier", raw)?;
     match &request.user {
         None => request.user = Some(identifier),
         Some(user) if *user == identifier => {}
@@ -194,7 +192,7 @@ fn kept_by_provider(name: &str, raw: &str) -> Result<(), Malformed> {
 fn include<'a>(raw: &'a str, request: &mut Request<'a>, loss: &mut Loss) {
     for (at, item) in json_read::items(raw).enumerate() {
         match json_read::text(item).as_deref() {
-            // The seals of whatever upstream are always sent, see `openai_responses_seal`.
+            // The seals of whatever upstream are always sent, see `openai_responses_response`.
             Some("reasoning.encrypted_content") => {}
             Some("message.output_text.logprobs") => request.logprobs = Some(true),
             _ => loss.push(format_args!("include[{at}]"), Reason::Unsupported),
@@ -247,10 +245,10 @@ fn function<'a>(
         }
         match name.as_ref() {
             "type" => {}
-            "name" => tool.name = text(raw, place.key(&name))?,
-            "description" => tool.description = Some(text(raw, place.key(&name))?),
+            "name" => tool.name = expect::text(place.key(&name), raw)?,
+            "description" => tool.description = Some(expect::text(place.key(&name), raw)?),
             "parameters" => tool.schema = Some(object(raw, place.key(&name))?),
-            "strict" => tool.strict = Some(boolean(raw, place.key(&name))?),
+            "strict" => tool.strict = Some(expect::boolean(place.key(&name), raw)?),
             _ => loss.push(place.key(&name), Reason::Unsupported),
         }
     }
@@ -299,16 +297,16 @@ fn reasoning<'a>(raw: &'a str, loss: &mut Loss) -> Result<Option<Reasoning<'a>>,
         let path = format!("reasoning.{name}");
         match name.as_ref() {
             "effort" => {
-                let effort = text(raw, path)?;
+                let effort = expect::text(path, raw)?;
                 if effort == "none" {
                     reasoning.enabled = Some(false);
                 }
                 reasoning.effort = Some(effort);
             }
-            "summary" => reasoning.summary = Some(text(raw, path)?),
+            "summary" => reasoning.summary = Some(expect::text(path, raw)?),
             // Its name before `summary`.
             "generate_summary" => {
-                let summary = text(raw, path)?;
+                let summary = expect::text(path, raw)?;
                 reasoning.summary.get_or_insert(summary);
             }
             // Gateways that speak for Anthropic and Gemini take a budget here.
@@ -331,7 +329,7 @@ fn text_options<'a>(
         }
         match name.as_ref() {
             "format" => request.format = Some(format(raw, loss)?),
-            "verbosity" => request.verbosity = Some(text(raw, "text.verbosity")?),
+            "verbosity" => request.verbosity = Some(expect::text("text.verbosity", raw)?),
             _ => loss.push(format_args!("text.{name}"), Reason::Unsupported),
         }
     }
@@ -355,10 +353,10 @@ fn format<'a>(raw: &'a str, loss: &mut Loss) -> Result<Format<'a>, Malformed> {
         let path = format!("text.format.{name}");
         match name.as_ref() {
             "type" => {}
-            "name" => title = Some(text(raw, path)?),
-            "description" => description = Some(text(raw, path)?),
+            "name" => title = Some(expect::text(path, raw)?),
+            "description" => description = Some(expect::text(path, raw)?),
             "schema" => schema = Some(object(raw, path)?),
-            "strict" => strict = Some(boolean(raw, path)?),
+            "strict" => strict = Some(expect::boolean(path, raw)?),
             _ => loss.push(path, Reason::Unsupported),
         }
     }
@@ -366,19 +364,12 @@ fn format<'a>(raw: &'a str, loss: &mut Loss) -> Result<Format<'a>, Malformed> {
     Ok(Format::JsonSchema { name: title, description, schema, strict })
 }
 
-pub(super) fn text(raw: &str, path: impl Display) -> Result<Cow<'_, str>, Malformed> {
-    json_read::text(raw).ok_or_else(|| Malformed::at(path, "must be a string"))
-}
-
-fn boolean(raw: &str, path: impl Display) -> Result<bool, Malformed> {
-    json_read::boolean(raw).ok_or_else(|| Malformed::at(path, "must be true or false"))
-}
-
 fn number(raw: &str, path: impl Display) -> Result<Raw<'_>, Malformed> {
     let number = raw.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     if number { Ok(raw) } else { Err(Malformed::at(path, "must be a number")) }
 }
 
+/// The object itself, raw.
 fn object(raw: &str, path: impl Display) -> Result<Raw<'_>, Malformed> {
     if json_read::is_object(raw) { Ok(raw) } else { Err(Malformed::at(path, "must be an object")) }
 }
@@ -479,10 +470,10 @@ mod tests {
         let (request, lost) = read(
             r#"{"input":[{"role":"user","content":"x"},
             {"type":"reasoning","id":"rs","summary":[{"type":"summary_text","text":"t"}],
-                "encrypted_content":"fg1.anthropic.SIG.x"},
-            {"type":"reasoning","id":"rs","summary":[],"encrypted_content":"fg1.anthropic/redacted.R"},
+                "encrypted_content":"fgs1:anthropic:0:SIG.x"},
+            {"type":"reasoning","id":"rs","summary":[],"encrypted_content":"fgs1:anthropic:0:R"},
             {"type":"function_call","call_id":"c","name":"f","arguments":"{}"},
-            {"type":"reasoning","id":"rs","summary":[],"encrypted_content":"fg1.gemini/previous.G"}]}"#,
+            {"type":"reasoning","id":"rs","summary":[],"encrypted_content":"fga1:gemini:0:G"}]}"#,
         );
         assert!(lost.is_empty());
         let parts = &request.turns[1].parts;
@@ -595,13 +586,13 @@ mod tests {
         #[test]
         fn no_body_makes_it_panic(junk in "\\PC{0,40}", kind in "[a-z_]{0,22}") {
             let text = serde_json::to_string(&junk).unwrap();
+            decode(&junk, &mut Loss::default()).ok();
             for body in [
-                junk.clone(),
                 format!(r#"{{"input":[{{"type":"{kind}","role":{text},"content":[{text}]}}]}}"#),
                 format!(r#"{{"input":{text},"{kind}":{text},"text":{{"format":{text}}}}}"#),
                 format!(r#"{{"input":[{{"type":"reasoning","encrypted_content":{text}}}]}}"#),
             ] {
-                let _ = decode(&body, &mut Loss::default());
+                decode(&body, &mut Loss::default()).ok();
             }
         }
     }

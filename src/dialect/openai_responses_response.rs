@@ -15,8 +15,8 @@ use super::openai_responses_items::{
     self as items, Content, FunctionCall, Item, Message, Reasoning, append_elements, summary_part,
 };
 use super::openai_responses_object::{Response, State};
-use super::openai_responses_seal::{self as seal, Sealed};
-use crate::chat::{Block, Delta, Event, Folded, FoldedBlock, Raw, Seal, Stop, StopReason};
+use super::seal;
+use crate::chat::{Block, Delta, Dialect, Event, Folded, FoldedBlock, Raw, Seal, Stop, StopReason};
 use crate::wire::frames::Frames;
 use crate::wire::json_write::Object;
 
@@ -118,7 +118,7 @@ impl Encoder {
             Block::Refusal => self.open_content(true, out),
             Block::Thinking => self.open_reasoning(None, out),
             Block::Redacted(seal) => {
-                self.open_reasoning(Some(seal::write(seal, Sealed::Redacted)), out);
+                self.open_reasoning(Some(packed(seal)), out);
             }
             Block::ToolUse { id, name } => self.open_call(id, name, out),
             Block::Opaque { kind, raw } => self.whole(kind, raw, out),
@@ -208,13 +208,15 @@ impl Encoder {
             Delta::Text(text) | Delta::Refusal(text) => self.say_text(text, None, out),
             Delta::Logprobs(raw) => self.say_text("", Some(raw), out),
             Delta::Citation(raw) => {
-                if let Item::Message(Message { part: Some(part), .. }) = &mut self.item {
+                if let Item::Message(Message { part: Some(part), .. }) = &mut self.item
+                    && items::is_annotation(raw)
+                {
                     part.citations.push((*raw).to_owned());
                 }
             }
             Delta::Thinking(text) => self.say_thinking(text, out),
             Delta::Arguments(text) => self.say_arguments(text, out),
-            Delta::Seal(seal) => self.seal(seal),
+            Delta::Seal(seal) => self.seal(seal, out),
         }
     }
 
@@ -241,24 +243,29 @@ impl Encoder {
     }
 
     fn say_thinking(&mut self, text: &str, out: Out<'_, '_>) {
-        let index = self.response.next_index();
-        let Item::Reasoning(item) = &mut self.item else { return };
         if text.is_empty() {
             return;
         }
-        if !item.begun {
-            item.begun = true;
+        self.begin_summary(out);
+        let index = self.response.next_index();
+        let Item::Reasoning(item) = &mut self.item else { return };
+        item.text.push_str(text);
+        self.voice.say(out, "response.reasoning_summary_text.delta", |event| {
+            event.text("item_id", &item.id).unsigned("output_index", index.into());
+            event.unsigned("summary_index", 0).text("delta", text);
+        });
+    }
+
+    fn begin_summary(&mut self, out: Out<'_, '_>) {
+        let index = self.response.next_index();
+        let Item::Reasoning(item) = &mut self.item else { return };
+        if !std::mem::replace(&mut item.begun, true) {
             self.voice.say(out, "response.reasoning_summary_part.added", |event| {
                 event.text("item_id", &item.id).unsigned("output_index", index.into());
                 event.unsigned("summary_index", 0);
                 summary_part("", event.object("part"));
             });
         }
-        item.text.push_str(text);
-        self.voice.say(out, "response.reasoning_summary_text.delta", |event| {
-            event.text("item_id", &item.id).unsigned("output_index", index.into());
-            event.unsigned("summary_index", 0).text("delta", text);
-        });
     }
 
     fn say_arguments(&mut self, text: &str, out: Out<'_, '_>) {
@@ -274,12 +281,15 @@ impl Encoder {
         });
     }
 
-    fn seal(&mut self, seal: &Seal<'_>) {
-        let previous = || Some(seal::write(seal, Sealed::Previous));
+    /// Reasoning that is sealed but not shown has an empty summary, which tells it from reasoning
+    /// that nobody can read, with none at all. Calls and texts have no place for a seal: theirs
+    /// follows as an item of its own.
+    fn seal(&mut self, seal: &Seal<'_>, out: Out<'_, '_>) {
+        self.begin_summary(out);
         match &mut self.item {
-            Item::Reasoning(item) => item.seal = Some(seal::write(seal, Sealed::Thinking)),
-            Item::Message(message) => message.seal = previous(),
-            Item::Call(call) => call.seal = previous(),
+            Item::Reasoning(item) => item.seal = Some(packed(seal)),
+            Item::Message(message) => message.seal = Some(seal::pack_attached(seal)),
+            Item::Call(call) => call.seal = Some(seal::pack_attached(seal)),
             Item::None => {}
         }
     }
@@ -385,6 +395,14 @@ impl Encoder {
     }
 }
 
+/// The text of `encrypted_content`; a seal of Responses has its id in the item.
+fn packed(seal: &Seal<'_>) -> String {
+    if seal.dialect == Dialect::OpenAiResponses {
+        return seal.data.to_string();
+    }
+    seal::pack(seal, Dialect::OpenAiResponses).into_owned()
+}
+
 /// Says that a part of a message is complete: its annotations, its text, itself.
 fn part_done(
     voice: &mut Voice,
@@ -472,7 +490,7 @@ impl Encoder {
             self.delta(&Delta::Logprobs(raw), out);
         }
         if let Some(seal) = &block.seal {
-            self.seal(seal);
+            self.seal(seal, out);
         }
         self.close(out);
     }
@@ -481,7 +499,7 @@ impl Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Dialect, ErrorKind, Fault, Sequencer, Usage};
+    use crate::chat::{ErrorKind, Fault, Sequencer, Usage};
     use crate::wire::frames::{Frame, Framing};
     use proptest::prelude::*;
     use serde_json::Value;
@@ -769,7 +787,7 @@ mod tests {
         let stream = encoded(&said(&[(call, vec!["{}".into()], Some(seal))], StopReason::ToolUse));
         let (_, last) = events(&stream).pop().unwrap();
         assert_eq!(last["response"]["output"][0]["type"], "function_call");
-        assert_eq!(last["response"]["output"][1]["encrypted_content"], "fg1.gemini/previous.sig");
+        assert_eq!(last["response"]["output"][1]["encrypted_content"], "fga1:gemini:0:sig");
     }
 
     #[test]
@@ -795,6 +813,6 @@ mod tests {
             url
         );
         let page = cited(r#"{"type":"char_location","document_index":2,"document_title":"D"}"#);
-        assert_eq!((&page["type"], &page["filename"]), (&"file_citation".into(), &"D".into()));
+        assert_eq!(page, Value::Null);
     }
 }

@@ -7,7 +7,6 @@
 
 use super::Manner;
 use super::openai_responses_body::shortened;
-use super::openai_responses_seal::{self as seal, Sealed};
 use crate::chat::{
     Dialect, Loss, Media, Part, PartKind, Reason, Request, Role, Seal, Source, Turn,
 };
@@ -119,7 +118,9 @@ impl Writer<'_, '_, '_, '_> {
         }
         let own = matches!(part.kind, PartKind::Thinking { .. } | PartKind::Redacted);
         if part.seal.is_some() && !own {
-            self.loss.push(part.place.key("thoughtSignature"), Reason::Foreign);
+            let google = part.seal.as_ref().is_some_and(|seal| seal.dialect == Dialect::Gemini);
+            let key = if google { "thoughtSignature" } else { "reasoning_details" };
+            self.loss.push(part.place.key(key), Reason::Foreign);
         }
     }
 
@@ -172,7 +173,7 @@ impl Writer<'_, '_, '_, '_> {
             object.end();
         }
         summary.end();
-        item.text("encrypted_content", &seal::write(seal, Sealed::Thinking));
+        item.text("encrypted_content", &seal.data);
         item.end();
     }
 
