@@ -98,8 +98,7 @@ impl Response {
 
     /// The id of the next item, of the kind that `prefix` stands for.
     pub(super) fn item_id(&self, prefix: &str) -> String {
-        let known = ["resp_", "msg_", "chatcmpl-", "msg-"];
-        let base = known.iter().find_map(|known| self.id.strip_prefix(known)).unwrap_or(&self.id);
+        let base = self.id.strip_prefix("resp_").unwrap_or(&self.id);
         let base: String = base.chars().filter(char::is_ascii_alphanumeric).take(48).collect();
         format!("{prefix}_{base}_{}", self.count)
     }

@@ -76,7 +76,8 @@ impl Encoder {
     fn take(&mut self, event: &Event<'_>, out: Out<'_, '_>) {
         match event {
             Event::Start { id, model, usage } => {
-                if !id.is_empty() {
+                // Another vendor's id keeps no promise here: nothing can be fetched by it.
+                if id.starts_with("resp_") {
                     self.response.id = id.to_string();
                 }
                 if !model.is_empty() {
