@@ -35,7 +35,8 @@ pub struct Frame<'a> {
 pub struct Frames {
     framing: Framing,
     buf: Vec<u8>,
-    /// Where the frame being written starts (AWS framing patches its lengths at the end).
+    /// Where the frame being written starts (AWS framing patches its lengths at the end), or its
+    /// JSON (SSE).
     begun: usize,
     /// Where the JSON of the chunk being written starts, to be put into base64 at the end.
     chunk: Option<usize>,
@@ -65,6 +66,7 @@ impl Frames {
                     self.buf.push(b'\n');
                 }
                 self.buf.extend_from_slice(b"data: ");
+                self.begun = self.buf.len();
             }
             Framing::AwsEventStream => {
                 aws_event_stream::begin(&mut self.buf, "event", name.unwrap_or_default());
@@ -96,6 +98,7 @@ impl Frames {
     }
 
     pub fn end(&mut self) {
+        self.keep_to_one_line();
         match self.framing {
             Framing::Sse => self.buf.extend_from_slice(b"\n\n"),
             Framing::AwsEventStream => aws_event_stream::end(&mut self.buf, self.begun),
@@ -109,6 +112,20 @@ impl Frames {
                     self.wrap(start);
                 }
                 aws_event_stream::end(&mut self.buf, self.begun);
+            }
+        }
+    }
+
+    /// A raw value may hold line breaks, which would end an SSE line. In JSON they stand only
+    /// between tokens, where a space does as well.
+    fn keep_to_one_line(&mut self) {
+        if self.framing != Framing::Sse {
+            return;
+        }
+        let json = self.buf.get_mut(self.begun..).unwrap_or_default();
+        if let Some(at) = memchr::memchr2(b'\n', b'\r', json) {
+            for byte in json.iter_mut().skip(at).filter(|byte| matches!(byte, b'\n' | b'\r')) {
+                *byte = b' ';
             }
         }
     }
@@ -157,5 +174,20 @@ impl Frames {
     /// Takes the finished bytes; `spare` becomes the next buffer.
     pub fn take(&mut self, spare: Vec<u8>) -> Vec<u8> {
         std::mem::replace(&mut self.buf, spare)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_breaks_of_raw_json_do_not_break_the_frame() {
+        let mut frames = Frames::new(Framing::Sse);
+        frames.begin(Some("a")).extend_from_slice(b"{\n\"x\":\r\n1}");
+        frames.end();
+        frames.begin(None).extend_from_slice(b"{}");
+        frames.end();
+        assert_eq!(frames.bytes(), b"event: a\ndata: { \"x\":  1}\n\ndata: {}\n\n");
     }
 }
