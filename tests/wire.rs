@@ -171,9 +171,6 @@ impl Case {
         let Some(body) = self.read("upstream.json") else { return Ok((None, None)) };
         let folded = dialect::fold_message(self.upstream, &body);
         let mut sent = None;
-    fn whole(&self, reply: &Reply) -> Result<Option<Answer>, Failed> {
-        let Some(body) = self.read("upstream.json") else { return Ok(None) };
-        let folded = dialect::fold_message(self.upstream, &parse(&body)?.to_string());
         if folded.fault.is_none() {
             let mut out = Vec::new();
             dialect::encode_message(self.client, &folded, reply, &mut out);
@@ -193,11 +190,6 @@ impl Case {
         self.expect_stream(&bytes, &said)?;
         if let Some(whole) = whole {
             let whole = dialect::fold_message(self.client, whole);
-        if self.read("upstream.json").is_some()
-            && let Some(whole) = self.read("client.json")
-        {
-            // Without the spaces that make the file readable: raw arguments would keep them.
-            let whole = dialect::fold_message(self.client, &parse(&whole)?.to_string());
             equal("folded stream and whole answer", &summary(&whole), &summary(&said.folded))?;
         }
         for cut in 0..frames.len() {

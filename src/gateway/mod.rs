@@ -158,7 +158,9 @@ impl<'a> Scene<'a> {
     fn stream_type(&self) -> &'static str {
         match self.framing() {
             Framing::Sse => "text/event-stream; charset=utf-8",
-            Framing::AwsEventStream => "application/vnd.amazon.eventstream",
+            Framing::AwsEventStream | Framing::AwsInvokeChunks => {
+                "application/vnd.amazon.eventstream"
+            }
         }
     }
 
@@ -412,6 +414,7 @@ impl Visit<'_> {
             created: own::unix_seconds(),
             include_usage: request.include_usage,
             request_body,
+            ..Reply::default()
         }
     }
 }

@@ -9,9 +9,9 @@ pub mod aws_sigv4;
 pub mod catalog;
 pub mod credentials;
 pub mod endpoint;
-pub mod header_filter;
 pub mod google_credential;
 pub mod google_token;
+pub mod header_filter;
 pub mod model_name;
 
 use crate::chat::Dialect;
