@@ -5,30 +5,81 @@
 //! Never: builds a tree; answers by itself.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::failure::{Failure, Whose};
 use crate::chat::{Dialect, ErrorKind};
 use crate::net::client_conn::Incoming;
 use crate::provider::Operation;
+use crate::wire::frames::Framing;
 use crate::wire::http1::{self, Method};
-use crate::wire::json_scan;
+use crate::wire::{json_read, json_scan};
+
+/// Whose paths are served under a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paths {
+    Anthropic,
+    OpenAi,
+    Bedrock,
+    Gemini,
+}
 
 /// A prefix under which one vendor's paths are served.
 #[derive(Debug)]
 pub struct Mount {
     pub prefix: &'static str,
-    pub dialect: Dialect,
+    pub paths: Paths,
     /// The provider meant by a model without prefix.
     pub provider: &'static str,
 }
 
-/// The longest matching prefix counts; the last row matches everything.
-static MOUNTS: [Mount; 3] = [
-    Mount { prefix: "/anthropic", dialect: Dialect::Anthropic, provider: "anthropic" },
-    Mount { prefix: "/openai", dialect: Dialect::OpenAiChat, provider: "openai" },
-    Mount { prefix: "", dialect: Dialect::OpenAiChat, provider: "openai" },
+const fn anthropic(prefix: &'static str) -> Mount {
+    Mount { prefix, paths: Paths::Anthropic, provider: "anthropic" }
+}
+
+const fn openai(prefix: &'static str) -> Mount {
+    Mount { prefix, paths: Paths::OpenAi, provider: "openai" }
+}
+
+const fn bedrock(prefix: &'static str) -> Mount {
+    Mount { prefix, paths: Paths::Bedrock, provider: "bedrock" }
+}
+
+const fn gemini(prefix: &'static str) -> Mount {
+    Mount { prefix, paths: Paths::Gemini, provider: "gemini" }
+}
+
+/// The first matching prefix counts; the last row matches everything.
+static MOUNTS: [Mount; 17] = [
+    anthropic("/anthropic"),
+    openai("/openai"),
+    bedrock("/bedrock"),
+    gemini("/genai"),
+    anthropic("/litellm/anthropic"),
+    bedrock("/litellm/bedrock"),
+    gemini("/litellm/genai"),
+    openai("/litellm"),
+    anthropic("/langchain/anthropic"),
+    bedrock("/langchain/bedrock"),
+    gemini("/langchain/genai"),
+    openai("/langchain"),
+    anthropic("/pydanticai/anthropic"),
+    bedrock("/pydanticai/bedrock"),
+    gemini("/pydanticai/genai"),
+    openai("/pydanticai"),
+    openai(""),
 ];
+
+impl Mount {
+    /// The language of errors under this prefix, where no request was understood.
+    pub const fn dialect(&self) -> Dialect {
+        match self.paths {
+            Paths::Anthropic => Dialect::Anthropic,
+            Paths::OpenAi => Dialect::OpenAiChat,
+            Paths::Bedrock => Dialect::Bedrock,
+            Paths::Gemini => Dialect::Gemini,
+        }
+    }
+}
 
 /// What the gateway itself is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +93,33 @@ pub enum Own {
     Root,
 }
 
+/// A call of a vendor's API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub operation: Operation,
+    /// The language of body and answer. Bedrock's invoke takes that of the model's family.
+    pub dialect: Dialect,
+    /// Bedrock's invoke: the body's language is known once the body is.
+    pub invoke: bool,
+    /// How a streamed answer is framed.
+    pub framing: Framing,
+    /// The model, or what is asked about, where it stands in the path.
+    pub item: Option<String>,
+    /// Whether the answer is streamed, where the path says.
+    pub stream: Option<bool>,
+}
+
+impl Call {
+    fn new(operation: Operation, dialect: Dialect) -> Self {
+        Self { operation, dialect, invoke: false, framing: Framing::Sse, item: None, stream: None }
+    }
+}
+
 /// Where a request goes inside the gateway.
 #[derive(Debug)]
 pub enum Target {
     Own(Own),
-    Api { operation: Operation, item: Option<String> },
+    Api(Call),
 }
 
 /// A request line, understood.
@@ -61,9 +134,8 @@ pub struct Route {
 /// The fields of a body that decide where it goes.
 #[derive(Debug, Clone, Default)]
 pub struct Ask {
+    /// As the client named it.
     pub model: String,
-    /// Where the model's value stands in the body, quotes included.
-    pub model_span: Range<usize>,
     pub stream: bool,
 }
 
@@ -114,31 +186,118 @@ fn find(method: Method, mount: &Mount, rest: &str) -> Result<Target, Failure> {
     Err(failure)
 }
 
+const GET: &str = "GET, HEAD";
+
 fn api(mount: &Mount, rest: &str) -> Result<(&'static str, Target), Failure> {
-    let operation = |operation| Target::Api { operation, item: None };
-    // The Anthropic SDKs append `/v1` themselves; the OpenAI SDKs expect it in the base URL.
-    let versioned = rest.strip_prefix("/v1").filter(|rest| rest.starts_with('/'));
-    let open_ai = mount.dialect == Dialect::OpenAiChat;
-    let name = match versioned {
-        Some(name) => name,
-        None if open_ai && !mount.prefix.is_empty() => rest,
-        None => return Err(unknown(rest)),
+    let found = match mount.paths {
+        Paths::Anthropic => anthropic_call(rest)?,
+        Paths::OpenAi => openai_call(mount, rest)?,
+        Paths::Bedrock => bedrock_call(rest)?,
+        Paths::Gemini => gemini_call(rest)?,
     };
-    Ok(match name {
-        "/messages" if !open_ai => ("POST", operation(Operation::Chat)),
-        "/messages/count_tokens" if !open_ai => ("POST", operation(Operation::CountTokens)),
-        "/chat/completions" if open_ai => ("POST", operation(Operation::Chat)),
-        "/models" => ("GET, HEAD", operation(Operation::ListModels)),
-        name => match name.strip_prefix("/models/") {
-            Some(id) => {
-                let id = http1::percent_decode(id)
-                    .map_err(|refusal| Failure::invalid(refusal.reason))?;
-                let item = Some(id.into_owned());
-                ("GET, HEAD", Target::Api { operation: Operation::RetrieveModel, item })
-            }
-            None => return Err(unknown(rest)),
-        },
+    let Some(call) = found else { return Err(unknown(rest)) };
+    let methods = match call.operation {
+        Operation::Chat | Operation::CountTokens => "POST",
+        Operation::ListModels | Operation::RetrieveModel => GET,
+    };
+    Ok((methods, Target::Api(call)))
+}
+
+/// `{base}/v1/…`: the Anthropic SDKs append the version themselves.
+fn anthropic_call(rest: &str) -> Result<Option<Call>, Failure> {
+    let dialect = Dialect::Anthropic;
+    Ok(match rest.strip_prefix("/v1").unwrap_or_default() {
+        "/messages" => Some(Call::new(Operation::Chat, dialect)),
+        "/messages/count_tokens" => Some(Call::new(Operation::CountTokens, dialect)),
+        path => models_call(path, dialect)?,
     })
+}
+
+/// With and without `/v1`: the OpenAI SDKs expect it in the base URL. The Azure SDK appends
+/// `/openai/…` to its endpoint, with a deployment in the path.
+fn openai_call(mount: &Mount, rest: &str) -> Result<Option<Call>, Failure> {
+    let azure = rest.strip_prefix("/openai").filter(|rest| rest.starts_with('/'));
+    let path = azure.filter(|_| !mount.prefix.is_empty()).unwrap_or(rest);
+    let path = match path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')) {
+        Some(path) => path,
+        None if mount.prefix.is_empty() => return Ok(None),
+        None => path,
+    };
+    let (deployment, path) = match path.strip_prefix("/deployments/") {
+        Some(path) => {
+            let Some((deployment, _)) = path.split_once('/') else { return Ok(None) };
+            (Some(decoded(deployment)?), path.get(deployment.len()..).unwrap_or_default())
+        }
+        None => (None, path),
+    };
+    let call = match path {
+        "/chat/completions" => Some(Call::new(Operation::Chat, Dialect::OpenAiChat)),
+        "/responses" => Some(Call::new(Operation::Chat, Dialect::OpenAiResponses)),
+        "/responses/input_tokens" => {
+            Some(Call::new(Operation::CountTokens, Dialect::OpenAiResponses))
+        }
+        path => models_call(path, Dialect::OpenAiChat)?,
+    };
+    let azure = deployment.map(|name| if name.contains('/') { name } else { format!("azure/{name}") });
+    Ok(call.map(|call| match azure {
+        Some(model) => Call { item: Some(model), ..call },
+        None => call,
+    }))
+}
+
+/// `/model/{modelId}/{verb}`: the id is one raw segment, decoded after the split.
+fn bedrock_call(rest: &str) -> Result<Option<Call>, Failure> {
+    let Some((model, verb)) =
+        rest.strip_prefix("/model/").and_then(|path| path.rsplit_once('/'))
+    else {
+        return Ok(None);
+    };
+    let call = Call::new(Operation::Chat, Dialect::Bedrock);
+    let stream = Some(verb.ends_with("-stream"));
+    let mut call = match verb {
+        "converse" | "converse-stream" => {
+            Call { framing: Framing::AwsEventStream, stream, ..call }
+        }
+        "invoke" | "invoke-with-response-stream" => {
+            Call { framing: Framing::AwsInvokeChunks, invoke: true, stream, ..call }
+        }
+        "count-tokens" => Call { operation: Operation::CountTokens, stream, ..call },
+        _ => return Ok(None),
+    };
+    call.item = Some(decoded(model)?);
+    Ok(Some(call))
+}
+
+/// `/v1beta/models/{model}:{verb}`.
+fn gemini_call(rest: &str) -> Result<Option<Call>, Failure> {
+    let path = ["/v1beta", "/v1"].iter().find_map(|version| rest.strip_prefix(version));
+    let Some(path) = path else { return Ok(None) };
+    let named = path.strip_prefix("/models/").and_then(|path| path.rsplit_once(':'));
+    let Some((model, verb)) = named else { return models_call(path, Dialect::Gemini) };
+    let operation = match verb {
+        "generateContent" | "streamGenerateContent" => Operation::Chat,
+        "countTokens" => Operation::CountTokens,
+        _ => return Ok(None),
+    };
+    let mut call = Call::new(operation, Dialect::Gemini);
+    call.item = Some(decoded(model)?);
+    call.stream = Some(verb == "streamGenerateContent");
+    Ok(Some(call))
+}
+
+/// `/models` and `/models/{id}`; ids with a slash come encoded or not.
+fn models_call(path: &str, dialect: Dialect) -> Result<Option<Call>, Failure> {
+    if path == "/models" {
+        return Ok(Some(Call::new(Operation::ListModels, dialect)));
+    }
+    let Some(id) = path.strip_prefix("/models/") else { return Ok(None) };
+    let item = Some(decoded(id)?);
+    Ok(Some(Call { item, ..Call::new(Operation::RetrieveModel, dialect) }))
+}
+
+fn decoded(segment: &str) -> Result<String, Failure> {
+    let text = http1::percent_decode(segment);
+    text.map(Cow::into_owned).map_err(|refusal| Failure::invalid(refusal.reason))
 }
 
 fn unknown(rest: &str) -> Failure {
@@ -149,34 +308,42 @@ fn unknown(rest: &str) -> Failure {
 ///
 /// # Errors
 /// 400 with the byte offset for a body that is not JSON, too deeply nested or without a model.
-pub fn ask(incoming: &Incoming) -> Result<Ask, Failure> {
+pub fn ask(incoming: &Incoming, call: &Call) -> Result<Ask, Failure> {
     if incoming.head.length_required {
         let message = "a request body needs content-length or transfer-encoding: chunked";
         return Err(Failure::new(411, ErrorKind::InvalidRequest, Whose::Client, message));
     }
-    ask_of(incoming.body())
+    let mut ask = ask_of(incoming.body(), call.item.is_none())?;
+    if let Some(model) = &call.item {
+        ask.model.clone_from(model);
+    }
+    ask.stream = call.stream.unwrap_or(ask.stream);
+    Ok(ask)
 }
 
-fn ask_of(body: &[u8]) -> Result<Ask, Failure> {
+fn ask_of(body: &[u8], wants_model: bool) -> Result<Ask, Failure> {
     let found = json_scan::scan(body, json_scan::DEPTH_MAX, &["model", "stream"]);
     let [model, stream] = found.map_err(|fault| {
         let what = if body.is_empty() { "the body is empty" } else { fault.what };
         Failure::invalid(format!("the request body is not valid JSON: {what} at byte {}", fault.at))
     })?;
-    let Some(span) = model else {
-        return Err(Failure::invalid("model: field required"));
-    };
-    let raw = body.get(span.start..span.end).unwrap_or_default();
-    let text = std::str::from_utf8(raw).ok().and_then(crate::wire::json_read::text);
-    let Some(model) = text.filter(|model| !model.trim().is_empty()).map(Cow::into_owned) else {
-        return Err(Failure::invalid("model: must be a string that is not empty"));
-    };
-    let stream = match stream.and_then(|span| body.get(span.start..span.end)) {
+    let value = |span: json_scan::Span| body.get(span.start..span.end);
+    let stream = match stream.and_then(value) {
         None | Some(b"false" | b"null") => false,
         Some(b"true") => true,
         Some(_) => return Err(Failure::invalid("stream: must be a boolean")),
     };
-    Ok(Ask { model, model_span: span.start..span.end, stream })
+    if !wants_model {
+        return Ok(Ask { model: String::new(), stream });
+    }
+    let Some(raw) = model.and_then(value) else {
+        return Err(Failure::invalid("model: field required"));
+    };
+    let text = std::str::from_utf8(raw).ok().and_then(json_read::text);
+    match text.filter(|model| !model.trim().is_empty()) {
+        Some(model) => Ok(Ask { model: model.into_owned(), stream }),
+        None => Err(Failure::invalid("model: must be a string that is not empty")),
+    }
 }
 
 #[cfg(test)]
@@ -185,8 +352,8 @@ mod tests {
 
     fn api_of(method: Method, target: &str) -> Option<(Dialect, Operation, Option<String>)> {
         match route(method, target) {
-            Ok(Route { mount, target: Target::Api { operation, item }, .. }) => {
-                Some((mount.dialect, operation, item))
+            Ok(Route { target: Target::Api(call), .. }) => {
+                Some((call.dialect, call.operation, call.item))
             }
             _ => None,
         }
@@ -216,6 +383,35 @@ mod tests {
     }
 
     #[test]
+    fn models_stand_in_the_paths_of_bedrock_azure_and_gemini() {
+        let item = |target: &str| match route(Method::Post, target) {
+            Ok(Route { target: Target::Api(call), .. }) => {
+                (call.dialect, call.item.unwrap(), call.stream)
+            }
+            other => panic!("{target}: {other:?}"),
+        };
+        let arn = "arn:aws:bedrock:us-east-1:1:inference-profile/us.x-v1:0";
+        let encoded = "arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.x-v1%3A0";
+        let (bedrock, azure) = (Dialect::Bedrock, Dialect::OpenAiChat);
+        assert_eq!(
+            item(&format!("/bedrock/model/{encoded}/converse-stream")),
+            (bedrock, arn.to_owned(), Some(true))
+        );
+        assert_eq!(
+            item("/bedrock/model/us.anthropic.claude-v1:0/invoke"),
+            (bedrock, "us.anthropic.claude-v1:0".to_owned(), Some(false))
+        );
+        assert_eq!(
+            item("/openai/openai/deployments/my-gpt/chat/completions?api-version=2024-10-21"),
+            (azure, "azure/my-gpt".to_owned(), None)
+        );
+        assert_eq!(
+            item("/genai/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse"),
+            (Dialect::Gemini, "gemini-2.5-pro".to_owned(), Some(true))
+        );
+    }
+
+    #[test]
     fn refusals_have_their_status() {
         let status = |method, target: &str| route(method, target).unwrap_err().1.status;
         assert_eq!(status(Method::Get, "/anthropic/v1/messages"), 405);
@@ -226,14 +422,13 @@ mod tests {
     #[test]
     fn the_deciding_fields_are_found_wherever_they_stand() {
         let body = br#"{"messages":[{"model":"no"}],"stream":true,"model":"openai/gpt-4o"}"#;
-        let ask = ask_of(body).unwrap();
+        let ask = ask_of(body, true).unwrap();
         assert_eq!((ask.model.as_str(), ask.stream), ("openai/gpt-4o", true));
-        assert_eq!(&body[ask.model_span], br#""openai/gpt-4o""#);
     }
 
     #[test]
     fn bad_bodies_are_refused_with_the_place() {
-        let message = |body: &[u8]| ask_of(body).unwrap_err().fault.message.into_owned();
+        let message = |body: &[u8]| ask_of(body, true).unwrap_err().fault.message.into_owned();
         assert!(message(br#"{"model":"x",}"#).contains("at byte 13"));
         assert!(message(b"{}").contains("model"));
         assert!(message(br#"{"model":3}"#).contains("string"));

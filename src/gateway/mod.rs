@@ -182,7 +182,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
     let target = incoming.head.target.str_of(&incoming.buf);
     let (mount, result) = match ingress::route(incoming.head.method, target) {
         Ok(route) => {
-            tally.client = Some(route.mount.dialect);
+            tally.client = Some(route.mount.dialect());
             let visit = Visit {
                 core,
                 snapshot: &snapshot,
@@ -208,7 +208,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
             tally.status = failure.status;
             terms.keep_alive &= !failure.close;
             let mut head = Head::new(&terms, failure.status);
-            head.header(failure::request_id_header(mount.dialect), request_id.as_bytes());
+            head.header(failure::request_id_header(mount.dialect()), request_id.as_bytes());
             let out = failure.render(mount.dialect, &mut head, &request_id);
             outlet::write(client, out, 0).await.is_ok() && terms.keep_alive
         }
@@ -259,7 +259,7 @@ impl Visit<'_> {
     ) -> Result<(), Halt> {
         let (provider, model) = self.provider_of(&ask.model)?;
         let key = self.key_of(provider, model)?;
-        let dialect = self.mount.dialect;
+        let dialect = self.voice.dialect;
         if provider.row.in_process {
             return mock::serve(self, client, incoming, provider, model, tally).await;
         }
@@ -298,7 +298,7 @@ impl Visit<'_> {
         ask: &Ask,
         tally: &mut Tally,
     ) -> Result<(), Halt> {
-        let (core, dialect) = (self.core, self.mount.dialect);
+        let (core, dialect) = (self.core, self.mount.dialect());
         let mut loss = Loss::default();
         let mut reply = Reply::default();
         let same = course.endpoint.dialect == dialect;
@@ -404,7 +404,7 @@ impl Visit<'_> {
     }
 
     fn reply(&self, ask: &Ask, request: &crate::chat::Request<'_>, body: &[u8]) -> Reply {
-        let request_body = match self.mount.dialect {
+        let request_body = match self.voice.dialect {
             Dialect::OpenAiResponses => String::from_utf8_lossy(body).into_owned(),
             _ => String::new(),
         };
@@ -435,7 +435,7 @@ async fn say(
 ) -> Result<(), Halt> {
     let mut head = Head::new(visit.terms, 200);
     head.header("content-type", content_type.as_bytes());
-    head.header(failure::request_id_header(visit.mount.dialect), visit.request_id.as_bytes());
+    head.header(failure::request_id_header(visit.voice.dialect), visit.request_id.as_bytes());
     let out = head.whole(body);
     outlet::write(client, out, 0).await.map(drop)
 }
@@ -446,7 +446,7 @@ fn request_of<'a>(
     incoming: &'a Incoming,
     loss: &mut Loss,
 ) -> Result<crate::chat::Request<'a>, Failure> {
-    let mut request = outgoing::decode(visit.mount.dialect, incoming.body(), loss)?;
+    let mut request = outgoing::decode(visit.voice.dialect, incoming.body(), loss)?;
     // What the gateway answers itself is answered in the client's own language: nothing is lost.
     *loss = Loss::default();
     if let Ok(ask) = ingress::ask(incoming) {
