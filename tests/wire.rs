@@ -19,7 +19,7 @@
 use finops_gateway::chat::{Dialect, Event, Fault, Folded, Loss, Sequencer, Stop, Usage};
 use finops_gateway::dialect::{self, Decoder, Manner, Reply, Transcoder, errors};
 use finops_gateway::wire::frames::{Frame, Frames, Framing};
-use finops_gateway::wire::{json_scan, sse};
+use finops_gateway::wire::{aws_event_stream, json_read, json_scan, sse};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -248,7 +248,7 @@ impl Case {
     fn expect_stream(&self, bytes: &[u8], said: &Said) -> Result<(), Failed> {
         match framing(self.client) {
             Framing::Sse => self.expect("client.sse", std::str::from_utf8(bytes)?),
-            Framing::AwsEventStream => {
+            Framing::AwsEventStream | Framing::AwsInvokeChunks => {
                 let lines = said.frames.iter().map(|frame| frame.line() + "\n");
                 self.expect("client.frames.jsonl", &lines.collect::<String>())
             }
@@ -351,7 +351,7 @@ fn split(framing: Framing, chunks: &[&[u8]]) -> Result<Vec<Owned>, Failed> {
             }
             splitter.finish(&mut each)?;
         }
-        Framing::AwsEventStream => aws_split(chunks, &mut each)?,
+        Framing::AwsEventStream | Framing::AwsInvokeChunks => aws_split(chunks, &mut each)?,
     }
     Ok(frames)
 }
@@ -378,6 +378,7 @@ fn reply_for(model: &str, include_usage: bool, body: &str) -> Reply {
         model: model.to_owned(),
         id: "0a1b2c3d".to_owned(),
         created: 1_700_000_000,
+        latency_ms: 120,
         include_usage,
         request_body: body.to_owned(),
     }
@@ -458,10 +459,26 @@ fn equal(what: &str, expected: &str, actual: &str) -> Result<(), Failed> {
 }
 
 /// The frames of the lines, as the bytes of an AWS event stream.
-fn aws_bytes(_lines: &str) -> Result<Vec<u8>, Failed> {
-    Err("AWS framing is not there yet".into())
+fn aws_bytes(lines: &str) -> Result<Vec<u8>, Failed> {
+    let mut frames = Frames::new(Framing::AwsEventStream);
+    for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+        parse(line)?;
+        let data = json_read::field(line, "data").ok_or("a line without data")?;
+        let buffer = if let Some(name) = json_read::text_field(line, "exception") {
+            frames.exception(&name)
+        } else {
+            frames.begin(json_read::text_field(line, "event").as_deref())
+        };
+        buffer.extend_from_slice(data.as_bytes());
+        frames.end();
+    }
+    Ok(frames.take(Vec::new()))
 }
 
-fn aws_split(_chunks: &[&[u8]], _each: &mut dyn FnMut(Frame<'_>)) -> Result<(), Failed> {
-    Err("AWS framing is not there yet".into())
+fn aws_split(chunks: &[&[u8]], each: &mut dyn FnMut(Frame<'_>)) -> Result<(), Failed> {
+    let mut splitter = aws_event_stream::Splitter::new(1 << 24);
+    for chunk in chunks {
+        splitter.feed(chunk, each)?;
+    }
+    if splitter.at_boundary() { Ok(()) } else { Err("cut within a frame".into()) }
 }

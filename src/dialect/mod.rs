@@ -8,15 +8,24 @@
 //! `decode(encode(x)) == x` per dialect; a streamed answer folds to the whole one.
 
 use crate::chat::{Event, Folded, Loss, Request, Sink};
-use crate::wire::frames::{Frame, Frames};
+use crate::wire::frames::{Frame, Frames, Framing};
 
 mod anthropic_parameters;
 mod anthropic_request;
 mod anthropic_request_out;
 mod anthropic_response;
 mod anthropic_response_out;
+mod bedrock_citations;
+mod bedrock_content;
+mod bedrock_exceptions;
+mod bedrock_family;
+mod bedrock_media;
+mod bedrock_parameters;
+mod bedrock_reasoning;
 mod bedrock_request;
+mod bedrock_request_out;
 mod bedrock_response;
+mod bedrock_response_out;
 mod citations;
 pub mod errors;
 mod expect;
@@ -97,6 +106,8 @@ pub struct Reply {
     pub created: u64,
     /// OpenAI Chat `stream_options.include_usage`.
     pub include_usage: bool,
+    /// Bedrock `metrics.latencyMs`.
+    pub latency_ms: u64,
     /// OpenAI Responses echo the request's parameters: its raw body, empty elsewhere.
     pub request_body: String,
 }
@@ -219,13 +230,18 @@ impl Encoder {
             Dialect::OpenAiResponses => {
                 Self::OpenAiResponses(openai_responses_response::Encoder::new(reply))
             }
-            Dialect::Bedrock => Self::Bedrock(bedrock_response::Encoder::new(reply)),
+            Dialect::Bedrock => Self::Bedrock(bedrock_response::Encoder::new(&reply)),
             Dialect::Gemini => Self::Gemini(gemini_response::Encoder::new(reply)),
         }
     }
 
     /// Writes what one event of the [`crate::chat::Sequencer`] means in this language.
     pub fn event(&mut self, event: &Event<'_>, out: &mut Frames) {
+        // A chunk is the model's, whatever its language; a failure is always Bedrock's to say.
+        if let (Event::Error(fault), Framing::AwsInvokeChunks) = (event, out.framing()) {
+            bedrock_exceptions::write(fault, out);
+            return;
+        }
         match self {
             Self::Anthropic(encoder) => encoder.event(event, out),
             Self::OpenAiChat(encoder) => encoder.event(event, out),

@@ -314,6 +314,7 @@ fn format<'a>(raw: Raw<'a>, loss: &mut Loss) -> Option<Format<'a>> {
                     }
                 }
             }
+            let schema = Cow::Borrowed(schema);
             Some(Format::JsonSchema { name, description, schema, strict })
         }
         _ => {
