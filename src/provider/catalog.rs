@@ -418,6 +418,10 @@ pub static SGL: Row = Row { keyless: true, ..compatible("sgl", "", None, older) 
 pub static CUSTOM_OPENAI: Row =
     Row { forwards: OPENAI_FORWARDS, ..compatible("openai-compatible", "", None, older) };
 
+/// A provider of the user's own that speaks Responses, too.
+pub static CUSTOM_RESPONSES: Row =
+    Row { speaks: &[CHAT, RESPONSES, LIST, RETRIEVE], ..CUSTOM_OPENAI };
+
 /// The provider that the gateway itself plays, in every language.
 pub static MOCK: Row = Row {
     name: "mock",
@@ -490,9 +494,11 @@ pub fn row(name: &str) -> Option<&'static Row> {
     ROWS.iter().copied().find(|row| row.name == name)
 }
 
-/// The row behind a provider of the user's own, by `custom_provider_config.base_provider_type`.
-pub fn custom(base: &str) -> Option<&'static Row> {
+/// The row behind a provider of the user's own, by `custom_provider_config.base_provider_type`,
+/// and whether the configuration says that it answers Responses.
+pub fn custom(base: &str, responses: bool) -> Option<&'static Row> {
     match base {
+        "openai" if responses => Some(&CUSTOM_RESPONSES),
         "openai" => Some(&CUSTOM_OPENAI),
         "mock" => None,
         _ => row(base),
@@ -529,6 +535,6 @@ mod tests {
             let spoken = mock.speaks.iter().any(|way| way.dialect == dialect);
             assert!(spoken && mock.in_process, "{dialect:?}");
         }
-        assert!(custom("mock").is_none());
+        assert!(custom("mock", false).is_none());
     }
 }

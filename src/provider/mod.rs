@@ -31,6 +31,23 @@ pub enum Operation {
     RetrieveModel,
 }
 
+/// A kind of call, as the configuration of a provider of one's own tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    pub operation: Operation,
+    /// None where the provider has one language for the operation.
+    pub dialect: Option<Dialect>,
+    pub stream: bool,
+}
+
+impl Kind {
+    pub fn is(self, operation: Operation, dialect: Dialect, stream: bool) -> bool {
+        self.operation == operation
+            && self.stream == stream
+            && self.dialect.is_none_or(|only| only == dialect)
+    }
+}
+
 /// How a provider wants its credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Auth {
@@ -135,10 +152,10 @@ pub struct Provider {
     /// Put before every path; without a trailing slash, empty as a rule.
     pub base_path: Box<str>,
     pub network: Network,
-    /// `custom_provider_config.request_path_overrides`, by operation and streaming.
-    pub path_overrides: Vec<(Operation, bool, Box<str>)>,
+    /// `custom_provider_config.request_path_overrides`.
+    pub path_overrides: Vec<(Kind, Box<str>)>,
     /// `custom_provider_config.allowed_requests`; `None` allows all.
-    pub allowed: Option<Vec<(Operation, bool)>>,
+    pub allowed: Option<Vec<Kind>>,
     /// `concurrency_and_buffer_size`: calls in flight over all cores, and calls that may wait.
     pub concurrency: usize,
     pub buffer: usize,

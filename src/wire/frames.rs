@@ -162,6 +162,11 @@ impl Frames {
         &self.buf
     }
 
+    /// Forgets the finished bytes and keeps the buffer.
+    pub fn clear(&mut self) {
+        self.buf.clear();
+    }
+
     /// Takes the finished bytes; `spare` becomes the next buffer.
     pub fn take(&mut self, spare: Vec<u8>) -> Vec<u8> {
         std::mem::replace(&mut self.buf, spare)
