@@ -110,6 +110,17 @@ impl Lane {
         all
     }
 
+    /// A short name, for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Word => "word",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+        }
+    }
+
     fn best() -> Self {
         static BEST: OnceLock<Lane> = OnceLock::new();
         *BEST.get_or_init(|| Self::all().pop().unwrap_or(Self::Word))
