@@ -55,7 +55,7 @@ pub fn from_dollars(dollars: f64) -> Option<u64> {
         clippy::cast_sign_loss,
         reason = "checked against the range just before"
     )]
-    let whole = (nano >= 0.0 && nano < 1e19).then_some(nano as u64);
+    let whole = (0.0..1e19).contains(&nano).then_some(nano as u64);
     whole.filter(|_| dollars >= 0.0)
 }
 

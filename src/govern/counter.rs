@@ -126,7 +126,7 @@ impl Counter {
     pub fn charge(&self, start: i64, amount: u64) {
         let tag = tag_of(start);
         let mut seen = self.word.load(Ordering::Acquire);
-        while amount > 0 {
+        loop {
             let (tag, used) = current(seen, tag);
             match self.swap(seen, pack(tag, used.saturating_add(amount))) {
                 Ok(()) => return,

@@ -82,44 +82,44 @@ pub struct Denied {
 }
 
 impl Denied {
-    pub(super) fn because(reason: Reason, message: impl Into<String>) -> Box<Self> {
-        Box::new(Self {
+    pub(super) fn because(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
             reason,
             message: message.into(),
             retry_after_s: None,
             should_retry: false,
             limit: None,
-        })
+        }
     }
 
-    pub(super) fn unjournaled(owner: &Owner) -> Box<Self> {
+    pub(super) fn unjournaled(owner: &Owner) -> Self {
         let message = format!(
             "the strict limit of {} `{}` is spent faster than it can be recorded; retry at once",
             owner.kind, owner.name
         );
-        Box::new(Self {
+        Self {
             reason: Reason::LedgerBehind,
             message,
             retry_after_s: Some(1),
             should_retry: true,
             limit: None,
-        })
+        }
     }
 
-    pub(super) fn excess(reason: Reason, limit: &Limit, excess: Excess, now: i64) -> Box<Self> {
+    pub(super) fn excess(reason: Reason, limit: &Limit, excess: Excess, now: i64) -> Self {
         let retry_after_s = if limit.metric == Metric::Concurrent {
             Some(1)
         } else {
             excess.resets_at.map(|at| u64::try_from(at - now).unwrap_or(0).div_ceil(1_000))
         };
         let patient = retry_after_s.is_some_and(|s| s <= PATIENCE_S);
-        Box::new(Self {
+        Self {
             reason,
             message: message(reason, limit, excess),
             retry_after_s,
             should_retry: patient && reason != Reason::BudgetExceeded,
             limit: Some((limit.id.clone(), excess)),
-        })
+        }
     }
 }
 

@@ -114,14 +114,14 @@ impl Ledger {
 
     /// The counter of this identity, and the anchor of its windows. A changed window keeps the
     /// usage and only moves its start forward.
-    pub fn counter(&mut self, id: CounterId, wanted: &Wanted, now: i64) -> (Arc<Counter>, i64) {
+    pub fn counter(&mut self, id: &CounterId, wanted: &Wanted, now: i64) -> (Arc<Counter>, i64) {
         let headroom =
             wanted.strict_max.filter(|_| self.journaled).map(|max| max.div_ceil(100).max(1));
-        if !self.entries.contains_key(&id) {
-            let entry = self.open(&id, wanted, headroom, now);
+        if !self.entries.contains_key(id) {
+            let entry = self.open(id, wanted, headroom, now);
             self.entries.insert(id.clone(), entry);
         }
-        let Some(entry) = self.entries.get_mut(&id) else {
+        let Some(entry) = self.entries.get_mut(id) else {
             return (Arc::new(Counter::default()), now);
         };
         if entry.window != wanted.window {
@@ -138,21 +138,18 @@ impl Ledger {
 
     fn open(&mut self, id: &CounterId, wanted: &Wanted, headroom: Option<u64>, now: i64) -> Entry {
         let window = wanted.window;
-        let (anchor, start, used) = match self.saved.remove(id) {
-            Some(saved) => {
-                let start = window.start(saved.anchor, now);
-                let (start, used) = match (headroom, self.ending) {
-                    (Some(headroom), Ending::Crash) if start > saved.start => (start, headroom),
-                    (Some(_), Ending::Crash) => (saved.start, saved.mark.max(saved.used)),
-                    _ => (saved.start, saved.used),
-                };
-                (saved.anchor, start, used)
-            }
-            None => {
-                let anchor = wanted.seed.last_reset.unwrap_or(now);
-                // Usage that was stated belongs to the window of its last reset.
-                (anchor, window.start(anchor, anchor), wanted.seed.used)
-            }
+        let (anchor, start, used) = if let Some(saved) = self.saved.remove(id) {
+            let start = window.start(saved.anchor, now);
+            let (start, used) = match (headroom, self.ending) {
+                (Some(headroom), Ending::Crash) if start > saved.start => (start, headroom),
+                (Some(_), Ending::Crash) => (saved.start, saved.mark.max(saved.used)),
+                _ => (saved.start, saved.used),
+            };
+            (saved.anchor, start, used)
+        } else {
+            let anchor = wanted.seed.last_reset.unwrap_or(now);
+            // Usage that was stated belongs to the window of its last reset.
+            (anchor, window.start(anchor, anchor), wanted.seed.used)
         };
         let counter = Arc::new(Counter::starting(start, used));
         if headroom.is_some() {
@@ -245,9 +242,9 @@ mod tests {
     #[test]
     fn the_same_identity_is_the_same_counter() {
         let mut ledger = Ledger::in_memory();
-        let (first, anchor) = ledger.counter(id(), &wanted("1h", None), 1_000);
+        let (first, anchor) = ledger.counter(&id(), &wanted("1h", None), 1_000);
         first.charge(1_000, 7);
-        let (second, again) = ledger.counter(id(), &wanted("1h", None), 99_000);
+        let (second, again) = ledger.counter(&id(), &wanted("1h", None), 99_000);
         assert!(Arc::ptr_eq(&first, &second));
         assert_eq!((anchor, again), (1_000, 1_000));
         drop((first, second));
@@ -257,12 +254,12 @@ mod tests {
     #[test]
     fn a_changed_window_keeps_the_usage() {
         let mut ledger = Ledger::in_memory();
-        let (counter, _) = ledger.counter(id(), &wanted("1m", None), 1_000);
+        let (counter, _) = ledger.counter(&id(), &wanted("1m", None), 1_000);
         counter.charge(1_000, 7);
         let aligned =
             Wanted { window: Window::new("1d".parse().unwrap(), true, 1), ..wanted("1d", None) };
         let now = 86_400_000 + 5_000;
-        let (counter, _) = ledger.counter(id(), &aligned, now);
+        let (counter, _) = ledger.counter(&id(), &aligned, now);
         assert_eq!(counter.used(86_400_000), 7);
         assert_eq!(counter.standing().start, 86_400_000, "only the start moved");
     }
@@ -270,7 +267,7 @@ mod tests {
     #[test]
     fn rows_are_written_once_and_read_back() {
         let mut ledger = Ledger::restored([], Ending::Clean);
-        let (counter, _) = ledger.counter(id(), &wanted("1h", None), 1_000);
+        let (counter, _) = ledger.counter(&id(), &wanted("1h", None), 1_000);
         counter.charge(1_000, 40);
         let rows = ledger.export();
         assert_eq!(rows.iter().map(|row| row.delta).collect::<Vec<_>>(), [40]);
@@ -280,7 +277,7 @@ mod tests {
         counter.charge(1_000, 2);
         let saved = write(&mut ledger);
         let mut next = Ledger::restored(saved, Ending::Crash);
-        let (counter, anchor) = next.counter(id(), &wanted("1h", None), 500_000);
+        let (counter, anchor) = next.counter(&id(), &wanted("1h", None), 500_000);
         assert_eq!((counter.used(1_000), anchor), (42, 1_000));
     }
 
@@ -290,7 +287,7 @@ mod tests {
         for (restart, used) in [(2_000, 100 + 41), (hour + 2_000, 100)] {
             let strict = wanted("1h", Some(10_000));
             let mut ledger = Ledger::restored([], Ending::Clean);
-            let (counter, _) = ledger.counter(id(), &strict, 0);
+            let (counter, _) = ledger.counter(&id(), &strict, 0);
             assert!(counter.reserve(0, 1, 10_000, true).is_err(), "before the first row");
             write(&mut ledger);
             assert!(counter.reserve(0, 41, 10_000, true).is_ok());
@@ -300,7 +297,7 @@ mod tests {
             let spent = counter.used(0);
             assert!(spent > 41);
             let mut next = Ledger::restored(saved, Ending::Crash);
-            let (counter, _) = next.counter(id(), &strict, restart);
+            let (counter, _) = next.counter(&id(), &strict, restart);
             assert_eq!(counter.used(restart / hour * hour), used);
             assert!(restart >= hour || counter.used(0) >= spent);
         }
@@ -311,7 +308,7 @@ mod tests {
         let mut ledger = Ledger::in_memory();
         let seed = Seed { used: 9, last_reset: Some(1_000) };
         let (counter, anchor) =
-            ledger.counter(id(), &Wanted { seed, ..wanted("1m", None) }, 30_000);
+            ledger.counter(&id(), &Wanted { seed, ..wanted("1m", None) }, 30_000);
         assert_eq!((anchor, counter.used(1_000), counter.used(61_000)), (1_000, 9, 0));
     }
 }

@@ -172,24 +172,24 @@ impl Limit {
                 return if self.has_room(now) {
                     Ok(Hold { limit: Arc::clone(self), held: None })
                 } else {
-                    Err(self.exhausted(now))
+                    Err(self.exhausted(now).into())
                 };
             }
         };
         let start = self.window.start(self.anchor, now);
         match self.counter.reserve(start, amount, self.max_at(now), self.durable) {
             Ok(held) => Ok(Hold { limit: Arc::clone(self), held: Some(held) }),
-            Err(Short::Full { used }) => Err(self.refuse(amount, used, now)),
-            Err(Short::Unjournaled) => Err(Denied::unjournaled(&self.owner)),
+            Err(Short::Full { used }) => Err(self.refuse(amount, used, now).into()),
+            Err(Short::Unjournaled) => Err(Denied::unjournaled(&self.owner).into()),
         }
     }
 
     /// The refusal of a limit that has no room at all.
-    pub(super) fn exhausted(&self, now: i64) -> Box<Denied> {
+    pub(super) fn exhausted(&self, now: i64) -> Denied {
         self.refuse(0, self.used(now), now)
     }
 
-    fn refuse(&self, asked: u64, used: u64, now: i64) -> Box<Denied> {
+    fn refuse(&self, asked: u64, used: u64, now: i64) -> Denied {
         let reason = match self.metric {
             Metric::Cost => Reason::BudgetExceeded,
             Metric::Tokens => Reason::TokenLimited,

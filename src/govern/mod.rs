@@ -119,7 +119,7 @@ impl Tables {
                 let state =
                     if value.is_some() { "has not the required value" } else { "is missing" };
                 let message = format!("missing_required_headers: header `{name}` {state}");
-                return Err(Denied::because(Reason::MissingRequiredHeaders, message));
+                return Err(Denied::because(Reason::MissingRequiredHeaders, message).into());
             }
         }
         let found = self.index.find(credentials.iter().copied(), self.allow_direct_keys, now)?;
@@ -131,7 +131,7 @@ impl Tables {
             None if self.enforce_auth => {
                 let message = "virtual_key_required: send a virtual key, as header x-bf-vk or in \
                                the place of the API key";
-                return Err(Denied::because(Reason::VirtualKeyRequired, message));
+                return Err(Denied::because(Reason::VirtualKeyRequired, message).into());
             }
             None => {}
         }
@@ -210,7 +210,7 @@ impl Tables {
         }
         match full {
             Some(limit) if offers.is_empty() && !key.allow_all_providers => {
-                Err(limit.exhausted(now))
+                Err(limit.exhausted(now).into())
             }
             _ => Ok(offers),
         }
@@ -322,7 +322,7 @@ fn allowed<'t>(
                 "model_blocked: {model} not allowed to virtual key `{}` at `{provider}`",
                 key.name
             );
-            Err(Denied::because(Reason::ModelBlocked, message))
+            Err(Denied::because(Reason::ModelBlocked, message).into())
         }
         None if key.allow_all_providers => Ok(None),
         None => {
@@ -330,7 +330,7 @@ fn allowed<'t>(
                 "provider_blocked: provider `{provider}` is not allowed to virtual key `{}`",
                 key.name
             );
-            Err(Denied::because(Reason::ProviderBlocked, message))
+            Err(Denied::because(Reason::ProviderBlocked, message).into())
         }
     }
 }

@@ -328,7 +328,7 @@ impl<'p> Build<'p, '_> {
             seed: measure.seed,
             strict_max: strict.then_some(measure.max),
         };
-        let (counter, anchor) = self.ledger.counter(id, &wanted, self.now);
+        let (counter, anchor) = self.ledger.counter(&id, &wanted, self.now);
         Limit {
             id: measure.id.into(),
             owner: owner.clone(),

@@ -189,7 +189,7 @@ impl VirtualKey {
             return Ok(());
         };
         let message = format!("access_blocked: virtual key `{}` {why}", self.name);
-        Err(Denied::because(Reason::AccessBlocked, message))
+        Err(Denied::because(Reason::AccessBlocked, message).into())
     }
 }
 
@@ -249,7 +249,7 @@ impl KeyIndex {
                 found.key = Some((key, source));
             } else if claims && found.key.is_none() {
                 let message = "access_blocked: the virtual key that was sent is not known";
-                return Err(Denied::because(Reason::AccessBlocked, message));
+                return Err(Denied::because(Reason::AccessBlocked, message).into());
             } else if !claims
                 && allow_direct
                 && found.direct.is_none()
@@ -298,8 +298,9 @@ impl Hasher for FirstHalf {
     }
 
     fn write_u128(&mut self, value: u128) {
-        let [a, b, c, d, e, f, g, h, ..] = value.to_le_bytes();
-        self.0 = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        #[expect(clippy::cast_possible_truncation, reason = "half of it is spread enough")]
+        let half = value as u64;
+        self.0 = half;
     }
 }
 
