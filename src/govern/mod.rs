@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod limits;
 pub mod model_list;
 pub mod plan;
+pub mod price_sheet;
 pub mod prices;
 pub mod rate_limits;
 pub mod tables;
