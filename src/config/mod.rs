@@ -1,1 +1,235 @@
-//! (being written)
+//! What the operator decided: `config.json`, read strictly, checked whole, and then immutable.
+//!
+//! In: the text of the file, the environment, the command line. Out: a [`Snapshot`], shared by all
+//! workers, or every [`fault::Fault`] found, each with its JSON path. The only reader of files and
+//! of the environment beside the stores. Never: changes a snapshot; a reload builds a new one.
+
+use crate::provider::header_filter::HeaderFilter;
+use crate::provider::{Provider, Secret, catalog};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub mod cors;
+pub mod fault;
+pub mod file;
+pub mod file_client;
+pub mod file_governance;
+pub mod file_providers;
+pub mod file_secret;
+pub mod file_stores;
+pub mod from_env;
+pub mod network;
+
+pub use cors::Cors;
+pub use file_governance::Governance;
+
+/// Everything configured, checked. Built once per reload and shared by reference count; requests
+/// in flight keep the one that they began with.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The built-in `mock` is always there.
+    pub providers: Providers,
+    pub client: Client,
+    pub server: Server,
+    /// As written, with references to the environment resolved; `govern` and `route` build their
+    /// tables from it.
+    pub governance: Governance,
+    pub pricing: Pricing,
+    pub empty_lists: EmptyLists,
+    /// A badge of at most ten characters (`env_label`).
+    pub env_label: Option<Box<str>>,
+    /// What is accepted, but has no effect here, one sentence each; to be logged at the start.
+    pub notes: Vec<String>,
+}
+
+/// What an empty allow-list means: `version` of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EmptyLists {
+    /// Version 1.
+    AllowAll,
+    /// Version 2.
+    #[default]
+    DenyAll,
+}
+
+/// The configured providers by name.
+#[derive(Debug)]
+pub struct Providers {
+    /// Sorted by name.
+    sorted: Vec<Arc<Provider>>,
+}
+
+impl Default for Providers {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl Providers {
+    /// Adds the mock. Of two providers with one name, the first one stays.
+    pub fn new(mut providers: Vec<Arc<Provider>>) -> Self {
+        providers.push(Arc::new(Provider::of(&catalog::MOCK)));
+        providers.sort_by(|a, b| a.name.cmp(&b.name));
+        providers.dedup_by(|a, b| a.name == b.name);
+        Self { sorted: providers }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Arc<Provider>> {
+        let found = self.sorted.binary_search_by(|provider| (*provider.name).cmp(name));
+        found.ok().and_then(|at| self.sorted.get(at))
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Arc<Provider>> {
+        self.sorted.iter()
+    }
+
+    /// Whether `name/model` names a provider: a configured or a built-in one.
+    pub fn is_known(&self, name: &str) -> bool {
+        self.get(name).is_some() || catalog::row(name).is_some()
+    }
+
+    /// Configured providers, then the built-in ones that are not: for messages.
+    pub fn known_names(&self) -> impl Iterator<Item = &str> {
+        let configured = self.sorted.iter().map(|provider| &*provider.name);
+        let others = catalog::ROWS.iter().map(|row| row.name);
+        configured.chain(others.filter(|name| self.get(name).is_none()))
+    }
+}
+
+impl<'p> IntoIterator for &'p Providers {
+    type Item = &'p Arc<Provider>;
+    type IntoIter = std::slice::Iter<'p, Arc<Provider>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// How clients are met: the file's `client`.
+#[derive(Debug)]
+pub struct Client {
+    pub max_body_bytes: usize,
+    pub cors: Cors,
+    /// Which client headers go upstream; see [`crate::provider::credentials::forwards`].
+    pub header_filter: HeaderFilter,
+    pub allow_direct_keys: bool,
+    /// A virtual key is mandatory (`enforce_auth_on_inference`).
+    pub enforce_auth: bool,
+    pub required_headers: Vec<RequiredHeader>,
+    /// A full provider queue fails a request at once, rather than let it wait.
+    pub drop_excess_requests: bool,
+    pub routing_chain_max_depth: u32,
+    /// For how long a rotated virtual key's old value is still taken.
+    pub vk_rotation_cooldown: Duration,
+    /// Between two signs of life on a quiet stream.
+    pub heartbeat: Duration,
+    /// For how long requests in flight are waited for at shutdown.
+    pub drain: Duration,
+}
+
+impl Default for Client {
+    /// The limits of design.md §7; every origin, as in Bifrost.
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 100 << 20,
+            cors: Cors::new(["*"], []),
+            header_filter: HeaderFilter::default(),
+            allow_direct_keys: false,
+            enforce_auth: false,
+            required_headers: Vec::new(),
+            drop_excess_requests: false,
+            routing_chain_max_depth: 10,
+            vk_rotation_cooldown: Duration::ZERO,
+            heartbeat: Duration::from_secs(15),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A header without which no request is served.
+#[derive(Debug)]
+pub struct RequiredHeader {
+    /// Lower-case.
+    pub name: Box<str>,
+    pub rule: HeaderRule,
+}
+
+#[derive(Debug)]
+pub enum HeaderRule {
+    Present,
+    /// Compared in constant time by [`HeaderRule::holds`]: the value may be a shared secret.
+    Equals(Secret),
+    /// Anchored at both ends.
+    Matches(regex::Regex),
+    /// The pattern refers to an environment variable that is not set.
+    Never,
+}
+
+impl HeaderRule {
+    pub fn holds(&self, value: Option<&str>) -> bool {
+        match (self, value) {
+            (Self::Never, _) | (_, None) => false,
+            (Self::Present, Some(_)) => true,
+            (Self::Matches(pattern), Some(value)) => pattern.is_match(value),
+            // equal digests, and digests leak nothing by the time their comparison takes
+            (Self::Equals(secret), Some(value)) => {
+                blake3::hash(secret.expose().as_bytes()) == blake3::hash(value.as_bytes())
+            }
+        }
+    }
+}
+
+/// How the listener behaves: the file's `server`.
+#[derive(Debug)]
+pub struct Server {
+    /// Of a request's head.
+    pub max_header_bytes: usize,
+    pub max_headers: usize,
+    /// From the first byte of a head, or from accept, to the head's end.
+    pub header_timeout: Duration,
+    /// Of a kept-alive connection without a request.
+    pub idle_timeout: Duration,
+    pub tls: Option<Tls>,
+}
+
+impl Default for Server {
+    /// The limits of design.md §7.
+    fn default() -> Self {
+        Self {
+            max_header_bytes: 64 << 10,
+            max_headers: 128,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            tls: None,
+        }
+    }
+}
+
+/// Certificate and key of the listener, read and known to be PEM.
+#[derive(Debug)]
+pub struct Tls {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    pub cert_pem: Box<str>,
+    pub key_pem: Secret,
+}
+
+/// Where prices come from: `framework.pricing`.
+#[derive(Debug, Clone)]
+pub struct Pricing {
+    /// `https`, `http` or `file`; none means the shipped table alone.
+    pub url: Option<Box<str>>,
+    pub sync_interval: Duration,
+}
+
+impl Default for Pricing {
+    fn default() -> Self {
+        Self { url: None, sync_interval: Duration::from_hours(24) }
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Snapshot>();
+};

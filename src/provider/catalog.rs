@@ -1,1 +1,534 @@
-//! (being written)
+//! The built-in providers: one row each.
+//!
+//! In: a name. Out: the [`Row`]. Never: holds anything that the configuration may change.
+//! Facts are the vendors' own API references; a list in `refuses` names what a provider answers
+//! with an error or takes no notice of, so that its loss is reported to the client.
+
+use crate::chat::Dialect;
+use crate::dialect::Manner;
+use crate::provider::model_name::Family;
+use crate::provider::{Auth, Betas, Envelope, Models, Operation, Row, Spoken};
+use crate::wire::frames::Framing;
+
+const ANTHROPIC_FORWARDS: &[&str] =
+    &["anthropic-*", "user-agent", "x-app", "x-claude-code-*", "x-stainless-*"];
+const OPENAI_FORWARDS: &[&str] = &["openai-*", "user-agent", "x-stainless-*"];
+const NONE: &[&str] = &[];
+
+const ANTHROPIC_VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
+/// In the body of Claude on Bedrock Invoke.
+pub const BEDROCK_VERSION: &str = "bedrock-2023-05-31";
+/// In the body of Claude on Vertex.
+pub const VERTEX_VERSION: &str = "vertex-2023-10-16";
+/// Azure's `api-version` where neither key nor alias names one.
+pub const AZURE_API_VERSION: &str = "2024-10-21";
+
+const fn way(operation: Operation, dialect: Dialect, path: &'static str) -> Spoken {
+    Spoken {
+        operation,
+        dialect,
+        models: Models::All,
+        path,
+        stream_path: None,
+        framing: Framing::Sse,
+        envelope: Envelope::Plain,
+    }
+}
+
+const CHAT: Spoken = way(Operation::Chat, Dialect::OpenAiChat, "/v1/chat/completions");
+const RESPONSES: Spoken = way(Operation::Chat, Dialect::OpenAiResponses, "/v1/responses");
+const MESSAGES: Spoken = way(Operation::Chat, Dialect::Anthropic, "/v1/messages");
+const LIST: Spoken = way(Operation::ListModels, Dialect::OpenAiChat, "/v1/models");
+const RETRIEVE: Spoken = way(Operation::RetrieveModel, Dialect::OpenAiChat, "/v1/models/{model}");
+
+const COMPATIBLE: &[Spoken] = &[CHAT, LIST, RETRIEVE];
+const CHAT_ONLY: &[Spoken] = &[CHAT];
+
+const fn standard() -> Manner {
+    Manner::standard()
+}
+
+/// The token limit under its older name, which every OpenAI-compatible server knows.
+const fn older() -> Manner {
+    Manner { max_tokens_field: "max_tokens", ..Manner::standard() }
+}
+
+const fn older_without(refuses: &'static [&'static str]) -> Manner {
+    Manner { refuses, ..older() }
+}
+
+/// A provider that speaks Chat Completions with a bearer key, and lists its models.
+const fn compatible(
+    name: &'static str,
+    base_url: &'static str,
+    env: Option<&'static str>,
+    manner: fn() -> Manner,
+) -> Row {
+    Row {
+        name,
+        base_url,
+        auth: Auth::Bearer,
+        speaks: COMPATIBLE,
+        manner,
+        env,
+        keyless: false,
+        headers: &[],
+        forwards: NONE,
+        betas: Betas::All,
+        in_process: false,
+    }
+}
+
+pub static ANTHROPIC: Row = Row {
+    name: "anthropic",
+    base_url: "https://api.anthropic.com",
+    auth: Auth::Header("x-api-key"),
+    speaks: &[
+        MESSAGES,
+        way(Operation::CountTokens, Dialect::Anthropic, "/v1/messages/count_tokens"),
+        way(Operation::ListModels, Dialect::Anthropic, "/v1/models"),
+        way(Operation::RetrieveModel, Dialect::Anthropic, "/v1/models/{model}"),
+    ],
+    manner: standard,
+    env: Some("ANTHROPIC_API_KEY"),
+    keyless: false,
+    headers: &[ANTHROPIC_VERSION],
+    forwards: ANTHROPIC_FORWARDS,
+    betas: Betas::All,
+    in_process: false,
+};
+
+pub static OPENAI: Row = Row {
+    speaks: &[
+        CHAT,
+        RESPONSES,
+        way(Operation::CountTokens, Dialect::OpenAiResponses, "/v1/responses/input_tokens"),
+        LIST,
+        RETRIEVE,
+    ],
+    forwards: OPENAI_FORWARDS,
+    ..compatible("openai", "https://api.openai.com", Some("OPENAI_API_KEY"), standard)
+};
+
+pub static GEMINI: Row = Row {
+    name: "gemini",
+    base_url: "https://generativelanguage.googleapis.com",
+    auth: Auth::Header("x-goog-api-key"),
+    speaks: &[
+        Spoken {
+            stream_path: Some("/v1beta/models/{model}:streamGenerateContent?alt=sse"),
+            envelope: Envelope::ModelInPath,
+            ..way(Operation::Chat, Dialect::Gemini, "/v1beta/models/{model}:generateContent")
+        },
+        Spoken {
+            envelope: Envelope::ModelInPath,
+            ..way(Operation::CountTokens, Dialect::Gemini, "/v1beta/models/{model}:countTokens")
+        },
+        way(Operation::ListModels, Dialect::Gemini, "/v1beta/models"),
+        way(Operation::RetrieveModel, Dialect::Gemini, "/v1beta/models/{model}"),
+    ],
+    manner: standard,
+    env: Some("GEMINI_API_KEY"),
+    keyless: false,
+    headers: &[],
+    forwards: &["x-goog-api-client", "x-goog-user-project"],
+    betas: Betas::All,
+    in_process: false,
+};
+
+const AZURE_CHAT: &str = "/openai/deployments/{model}/chat/completions?api-version={api_version}";
+
+pub static AZURE: Row = Row {
+    name: "azure",
+    base_url: "",
+    auth: Auth::Azure,
+    speaks: &[
+        Spoken {
+            models: Models::Except(&[Family::Claude]),
+            envelope: Envelope::ModelInPath,
+            ..way(Operation::Chat, Dialect::OpenAiChat, AZURE_CHAT)
+        },
+        Spoken {
+            models: Models::Except(&[Family::Claude]),
+            ..way(Operation::Chat, Dialect::OpenAiResponses, "/openai/v1/responses")
+        },
+        Spoken {
+            models: Models::Only(Family::Claude),
+            ..way(Operation::Chat, Dialect::Anthropic, "/anthropic/v1/messages")
+        },
+        Spoken {
+            models: Models::Only(Family::Claude),
+            ..way(Operation::CountTokens, Dialect::Anthropic, "/anthropic/v1/messages/count_tokens")
+        },
+        way(Operation::ListModels, Dialect::OpenAiChat, "/openai/models?api-version={api_version}"),
+        way(
+            Operation::RetrieveModel,
+            Dialect::OpenAiChat,
+            "/openai/models/{model}?api-version={api_version}",
+        ),
+    ],
+    manner: standard,
+    env: None,
+    keyless: false,
+    headers: &[ANTHROPIC_VERSION],
+    forwards: &["anthropic-*", "openai-*", "user-agent", "x-stainless-*", "x-ms-*"],
+    betas: Betas::Azure,
+    in_process: false,
+};
+
+pub static BEDROCK: Row = Row {
+    name: "bedrock",
+    base_url: "",
+    auth: Auth::AwsSigV4,
+    speaks: &[
+        Spoken {
+            stream_path: Some("/model/{model}/converse-stream"),
+            framing: Framing::AwsEventStream,
+            envelope: Envelope::ModelInPath,
+            ..way(Operation::Chat, Dialect::Bedrock, "/model/{model}/converse")
+        },
+        Spoken {
+            models: Models::Only(Family::Claude),
+            stream_path: Some("/model/{model}/invoke-with-response-stream"),
+            framing: Framing::AwsEventStream,
+            envelope: Envelope::AnthropicVersion(BEDROCK_VERSION),
+            ..way(Operation::Chat, Dialect::Anthropic, "/model/{model}/invoke")
+        },
+        Spoken {
+            envelope: Envelope::ModelInPath,
+            ..way(Operation::CountTokens, Dialect::Bedrock, "/model/{model}/count-tokens")
+        },
+    ],
+    manner: standard,
+    env: None,
+    keyless: false,
+    headers: &[],
+    forwards: &["anthropic-beta", "x-amzn-bedrock-*", "x-amzn-trace-id"],
+    betas: Betas::Bedrock,
+    in_process: false,
+};
+
+macro_rules! vertex {
+    ($rest:literal) => {
+        concat!("/v1/projects/{project}/locations/{region}/", $rest)
+    };
+}
+
+pub static VERTEX: Row = Row {
+    name: "vertex",
+    base_url: "",
+    auth: Auth::GoogleToken,
+    speaks: &[
+        Spoken {
+            models: Models::Only(Family::Gemini),
+            stream_path: Some(vertex!(
+                "publishers/google/models/{model}:streamGenerateContent?alt=sse"
+            )),
+            envelope: Envelope::ModelInPath,
+            ..way(
+                Operation::Chat,
+                Dialect::Gemini,
+                vertex!("publishers/google/models/{model}:generateContent"),
+            )
+        },
+        Spoken {
+            models: Models::Only(Family::Claude),
+            stream_path: Some(vertex!("publishers/anthropic/models/{model}:streamRawPredict")),
+            envelope: Envelope::AnthropicVersion(VERTEX_VERSION),
+            ..way(
+                Operation::Chat,
+                Dialect::Anthropic,
+                vertex!("publishers/anthropic/models/{model}:rawPredict"),
+            )
+        },
+        Spoken {
+            models: Models::Only(Family::Mistral),
+            stream_path: Some(vertex!("publishers/mistralai/models/{model}:streamRawPredict")),
+            ..way(
+                Operation::Chat,
+                Dialect::OpenAiChat,
+                vertex!("publishers/mistralai/models/{model}:rawPredict"),
+            )
+        },
+        Spoken {
+            models: Models::Only(Family::Numbered),
+            stream_path: Some(
+                "/v1beta1/projects/{project}/locations/{region}/endpoints/{model}:streamGenerateContent?alt=sse",
+            ),
+            envelope: Envelope::ModelInPath,
+            ..way(
+                Operation::Chat,
+                Dialect::Gemini,
+                "/v1beta1/projects/{project}/locations/{region}/endpoints/{model}:generateContent",
+            )
+        },
+        Spoken {
+            models: Models::Only(Family::Other),
+            ..way(
+                Operation::Chat,
+                Dialect::OpenAiChat,
+                vertex!("endpoints/openapi/chat/completions"),
+            )
+        },
+        Spoken {
+            models: Models::Only(Family::Gemini),
+            envelope: Envelope::ModelInPath,
+            ..way(
+                Operation::CountTokens,
+                Dialect::Gemini,
+                vertex!("publishers/google/models/{model}:countTokens"),
+            )
+        },
+        Spoken {
+            models: Models::Only(Family::Claude),
+            ..way(
+                Operation::CountTokens,
+                Dialect::Anthropic,
+                vertex!("publishers/anthropic/models/count-tokens:rawPredict"),
+            )
+        },
+    ],
+    manner: older,
+    env: None,
+    keyless: false,
+    headers: &[],
+    forwards: &["anthropic-beta", "x-goog-api-client", "x-goog-user-project"],
+    betas: Betas::Vertex,
+    in_process: false,
+};
+
+/// Answers at these paths only; unknown parameters are refused with 422.
+const MISTRAL_REFUSES: &[&str] = &[
+    "seed",
+    "user",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "service_tier",
+    "store",
+    "stream_options",
+    "max_completion_tokens",
+    "verbosity",
+    "modalities",
+    "audio",
+    "web_search_options",
+    "safety_identifier",
+    "prompt_cache_key",
+];
+const COHERE_REFUSES: &[&str] = &[
+    "store",
+    "metadata",
+    "logit_bias",
+    "top_logprobs",
+    "n",
+    "modalities",
+    "prediction",
+    "audio",
+    "service_tier",
+    "parallel_tool_calls",
+];
+const PERPLEXITY_REFUSES: &[&str] =
+    &["tools", "tool_choice", "parallel_tool_calls", "logit_bias", "seed", "n", "user"];
+const OLLAMA_REFUSES: &[&str] =
+    &["tool_choice", "parallel_tool_calls", "logit_bias", "user", "n", "service_tier", "store"];
+const GROQ_REFUSES: &[&str] = &["logprobs", "top_logprobs", "logit_bias", "n", "store"];
+const CEREBRAS_REFUSES: &[&str] =
+    &["frequency_penalty", "presence_penalty", "logit_bias", "n", "store"];
+
+fn groq() -> Manner {
+    Manner { refuses: GROQ_REFUSES, ..standard() }
+}
+fn cerebras() -> Manner {
+    Manner { refuses: CEREBRAS_REFUSES, ..standard() }
+}
+fn mistral() -> Manner {
+    older_without(MISTRAL_REFUSES)
+}
+fn cohere() -> Manner {
+    older_without(COHERE_REFUSES)
+}
+fn perplexity() -> Manner {
+    older_without(PERPLEXITY_REFUSES)
+}
+fn ollama() -> Manner {
+    older_without(OLLAMA_REFUSES)
+}
+
+pub static MISTRAL: Row =
+    compatible("mistral", "https://api.mistral.ai", Some("MISTRAL_API_KEY"), mistral);
+
+pub static OPENROUTER: Row = Row {
+    speaks: &[CHAT, RESPONSES, MESSAGES, LIST],
+    headers: &[ANTHROPIC_VERSION],
+    forwards: &["anthropic-*", "http-referer", "x-title"],
+    ..compatible("openrouter", "https://openrouter.ai/api", Some("OPENROUTER_API_KEY"), older)
+};
+
+pub static GROQ: Row =
+    compatible("groq", "https://api.groq.com/openai", Some("GROQ_API_KEY"), groq);
+
+pub static CEREBRAS: Row =
+    compatible("cerebras", "https://api.cerebras.ai", Some("CEREBRAS_API_KEY"), cerebras);
+
+pub static DEEPSEEK: Row =
+    compatible("deepseek", "https://api.deepseek.com", Some("DEEPSEEK_API_KEY"), older);
+
+pub static XAI: Row = Row {
+    speaks: &[CHAT, RESPONSES, LIST, RETRIEVE],
+    ..compatible("xai", "https://api.x.ai", Some("XAI_API_KEY"), standard)
+};
+
+pub static TOGETHER: Row = Row {
+    speaks: &[CHAT, LIST],
+    ..compatible("together", "https://api.together.xyz", Some("TOGETHER_API_KEY"), older)
+};
+
+pub static FIREWORKS: Row =
+    compatible("fireworks", "https://api.fireworks.ai/inference", Some("FIREWORKS_API_KEY"), older);
+
+pub static PERPLEXITY: Row = Row {
+    speaks: &[way(Operation::Chat, Dialect::OpenAiChat, "/chat/completions")],
+    ..compatible("perplexity", "https://api.perplexity.ai", Some("PERPLEXITY_API_KEY"), perplexity)
+};
+
+pub static NEBIUS: Row =
+    compatible("nebius", "https://api.tokenfactory.nebius.com", Some("NEBIUS_API_KEY"), older);
+
+pub static PARASAIL: Row =
+    compatible("parasail", "https://api.parasail.io", Some("PARASAIL_API_KEY"), older);
+
+pub static COHERE: Row = Row {
+    speaks: CHAT_ONLY,
+    ..compatible("cohere", "https://api.cohere.ai/compatibility", Some("COHERE_API_KEY"), cohere)
+};
+
+pub static HUGGINGFACE: Row = Row {
+    speaks: &[CHAT, LIST],
+    ..compatible("huggingface", "https://router.huggingface.co", Some("HF_TOKEN"), older)
+};
+
+pub static OLLAMA: Row =
+    Row { keyless: true, ..compatible("ollama", "http://localhost:11434", None, ollama) };
+
+pub static VLLM: Row = Row { keyless: true, ..compatible("vllm", "", None, older) };
+
+pub static SGL: Row = Row { keyless: true, ..compatible("sgl", "", None, older) };
+
+/// A provider of the user's own that speaks Chat Completions.
+pub static CUSTOM_OPENAI: Row =
+    Row { forwards: OPENAI_FORWARDS, ..compatible("openai-compatible", "", None, older) };
+
+/// The provider that the gateway itself plays, in every language.
+pub static MOCK: Row = Row {
+    name: "mock",
+    base_url: "",
+    auth: Auth::None,
+    speaks: &[
+        CHAT,
+        RESPONSES,
+        MESSAGES,
+        Spoken { framing: Framing::AwsEventStream, ..way(Operation::Chat, Dialect::Bedrock, "/") },
+        way(Operation::Chat, Dialect::Gemini, "/"),
+        way(Operation::CountTokens, Dialect::Anthropic, "/"),
+        way(Operation::CountTokens, Dialect::OpenAiResponses, "/"),
+        way(Operation::CountTokens, Dialect::Bedrock, "/"),
+        way(Operation::CountTokens, Dialect::Gemini, "/"),
+        LIST,
+        RETRIEVE,
+    ],
+    manner: standard,
+    env: None,
+    keyless: true,
+    headers: &[],
+    forwards: NONE,
+    betas: Betas::All,
+    in_process: true,
+};
+
+/// Every provider that has a name of its own, in the order of the documentation.
+pub static ROWS: &[&Row] = &[
+    &ANTHROPIC,
+    &OPENAI,
+    &AZURE,
+    &BEDROCK,
+    &VERTEX,
+    &GEMINI,
+    &MISTRAL,
+    &OPENROUTER,
+    &GROQ,
+    &CEREBRAS,
+    &DEEPSEEK,
+    &XAI,
+    &TOGETHER,
+    &FIREWORKS,
+    &PERPLEXITY,
+    &NEBIUS,
+    &PARASAIL,
+    &COHERE,
+    &HUGGINGFACE,
+    &OLLAMA,
+    &VLLM,
+    &SGL,
+    &MOCK,
+];
+
+/// Names that Bifrost knows and this version does not speak to yet.
+pub const NOT_YET: &[&str] = &[
+    "bedrock_mantle",
+    "opencode-go",
+    "opencode-zen",
+    "replicate",
+    "elevenlabs",
+    "deepgram",
+    "runway",
+    "runware",
+    "sarvam",
+];
+
+/// The row of a built-in provider.
+pub fn row(name: &str) -> Option<&'static Row> {
+    ROWS.iter().copied().find(|row| row.name == name)
+}
+
+/// The row behind a provider of the user's own, by `custom_provider_config.base_provider_type`.
+pub fn custom(base: &str) -> Option<&'static Row> {
+    match base {
+        "openai" => Some(&CUSTOM_OPENAI),
+        "mock" => None,
+        _ => row(base),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NOT_YET, ROWS, custom, row};
+    use crate::chat::Dialect;
+    use crate::provider::{Operation, endpoint};
+
+    #[test]
+    fn every_row_is_found_by_its_own_name_and_can_chat() {
+        for (place, entry) in ROWS.iter().enumerate() {
+            assert!(std::ptr::eq(row(entry.name).unwrap(), *entry), "{} twice", entry.name);
+            assert!(entry.speaks.iter().any(|way| way.operation == Operation::Chat), "{place}");
+            assert!(!NOT_YET.contains(&entry.name));
+        }
+    }
+
+    #[test]
+    fn every_base_url_is_an_address() {
+        for entry in ROWS.iter().filter(|row| !row.base_url.is_empty()) {
+            let (origin, base) = endpoint::split_url(entry.base_url).unwrap();
+            assert!(!origin.host.is_empty() && !base.ends_with('/'), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn the_mock_speaks_every_language() {
+        let mock = row("mock").unwrap();
+        for dialect in Dialect::ALL {
+            let spoken = mock.speaks.iter().any(|way| way.dialect == dialect);
+            assert!(spoken && mock.in_process, "{dialect:?}");
+        }
+        assert!(custom("mock").is_none());
+    }
+}

@@ -8,11 +8,14 @@
 pub mod catalog;
 pub mod credentials;
 pub mod endpoint;
+pub mod header_filter;
 pub mod model_name;
 
 use crate::chat::Dialect;
 use crate::dialect::Manner;
+use crate::provider::model_name::Family;
 use crate::wire::frames::Framing;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// What a client asks for, whatever its language.
@@ -41,12 +44,33 @@ pub enum Auth {
     None,
 }
 
+/// Which models a way of speaking is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Models {
+    All,
+    Only(Family),
+    Except(&'static [Family]),
+}
+
+/// Which `anthropic-beta` flags a provider takes; see [`credentials::filter_beta`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Betas {
+    /// Every flag, known here or not.
+    All,
+    Azure,
+    Vertex,
+    Bedrock,
+}
+
 /// One way in which a provider can be spoken to.
 #[derive(Debug, Clone, Copy)]
 pub struct Spoken {
     pub operation: Operation,
     pub dialect: Dialect,
-    /// Path below the base path; `{model}` stands for the percent-encoded model.
+    /// The models that this way is for.
+    pub models: Models,
+    /// Path below the base path, with query. `{model}` stands for the percent-encoded model;
+    /// `{project}`, `{region}` and `{api_version}` for what the alias or the key says of them.
     pub path: &'static str,
     /// The path for a streamed answer, where it differs.
     pub stream_path: Option<&'static str>,
@@ -83,6 +107,9 @@ pub struct Row {
     pub headers: &'static [(&'static str, &'static str)],
     /// Vendor headers of the client that are passed on: exact names, or prefixes ending in `*`.
     pub forwards: &'static [&'static str],
+    pub betas: Betas,
+    /// Answered by the gateway itself: there is nothing to connect to.
+    pub in_process: bool,
 }
 
 /// A server to connect to. Equal origins with equal [`Transport`]s share connections.
@@ -100,6 +127,7 @@ pub struct Provider {
     pub row: &'static Row,
     pub keys: Vec<Key>,
     pub keyless: bool,
+    /// The host is empty where only the keys know it (Azure, Bedrock, Vertex) and for the mock.
     pub origin: Origin,
     /// Put before every path; without a trailing slash, empty as a rule.
     pub base_path: Box<str>,
@@ -108,6 +136,30 @@ pub struct Provider {
     pub path_overrides: Vec<(Operation, bool, Box<str>)>,
     /// `custom_provider_config.allowed_requests`; `None` allows all.
     pub allowed: Option<Vec<(Operation, bool)>>,
+    /// `concurrency_and_buffer_size`: calls in flight over all cores, and calls that may wait.
+    pub concurrency: usize,
+    pub buffer: usize,
+}
+
+impl Provider {
+    /// A provider at its row's own address, with every default and without a key.
+    pub fn of(row: &'static Row) -> Self {
+        let nowhere = || (Origin { tls: false, host: "".into(), port: 0 }, "".into());
+        let (origin, base_path) = endpoint::split_url(row.base_url).unwrap_or_else(|_| nowhere());
+        Self {
+            name: row.name.into(),
+            row,
+            keys: Vec::new(),
+            keyless: row.keyless,
+            origin,
+            base_path,
+            network: Network::default(),
+            path_overrides: Vec::new(),
+            allowed: None,
+            concurrency: 1000,
+            buffer: 5000,
+        }
+    }
 }
 
 /// How a provider is reached, and for how long it may be waited for.
@@ -128,6 +180,29 @@ pub struct Network {
     pub extra_headers: Vec<(Box<str>, Box<str>)>,
     /// Prefixes of `anthropic-beta` tokens, allowed or not on this provider.
     pub beta_overrides: Vec<(Box<str>, bool)>,
+    /// Whether a name may resolve to RFC 1918 or unique-local addresses. Loopback always may,
+    /// link-local (cloud metadata) never.
+    pub allow_private: bool,
+}
+
+impl Default for Network {
+    /// The limits of design.md §7.
+    fn default() -> Self {
+        Self {
+            transport: Transport::default(),
+            connect_timeout: Duration::from_secs(10),
+            first_byte_timeout: Duration::from_mins(5),
+            idle_timeout: Duration::from_mins(2),
+            keep_alive: Duration::from_secs(30),
+            max_conns_per_host: 5000,
+            max_retries: 0,
+            retry_backoff_initial: Duration::from_millis(500),
+            retry_backoff_max: Duration::from_secs(5),
+            extra_headers: Vec::new(),
+            beta_overrides: Vec::new(),
+            allow_private: false,
+        }
+    }
 }
 
 /// What decides whether two calls may share a connection, beside the origin. Compared by value.
@@ -159,10 +234,78 @@ pub struct Key {
     pub blacklisted: Vec<Box<str>>,
     pub weight: f64,
     pub aliases: Vec<Alias>,
-    /// Where the key names its own server (Azure endpoint, Ollama and vLLM URLs).
+    /// Where the key names its own server (Azure endpoint, Ollama and vLLM URLs), or its region
+    /// does (Bedrock, Vertex): with the base path.
     pub origin: Option<(Origin, Box<str>)>,
     pub region: Option<Box<str>>,
     pub project: Option<Box<str>>,
+    pub api_version: Option<Box<str>>,
+    /// Bedrock: put before the model, with a slash.
+    pub arn: Option<Box<str>>,
+    /// What the vendor's cloud wants beside, or in place of, `value`.
+    pub cloud: Cloud,
+    pub use_for_batch_api: bool,
+}
+
+impl Key {
+    /// An enabled key of weight one for all models, with nothing in it.
+    pub fn named(name: &str) -> Self {
+        Self {
+            id: name.into(),
+            name: name.into(),
+            value: Secret::default(),
+            enabled: true,
+            models: ModelList::All,
+            blacklisted: Vec::new(),
+            weight: 1.0,
+            aliases: Vec::new(),
+            origin: None,
+            region: None,
+            project: None,
+            api_version: None,
+            arn: None,
+            cloud: Cloud::None,
+            use_for_batch_api: false,
+        }
+    }
+}
+
+/// Credentials of the clouds. Signing and token fetching happen elsewhere; these are their inputs.
+#[derive(Debug, Clone, Default)]
+pub enum Cloud {
+    /// `value` is all there is.
+    #[default]
+    None,
+    Aws(AwsKey),
+    Google(GoogleKey),
+    Entra(EntraKey),
+}
+
+/// All empty means AWS's default chain (environment, shared files, web identity, metadata).
+#[derive(Debug, Clone, Default)]
+pub struct AwsKey {
+    pub access_key: Secret,
+    pub secret_key: Secret,
+    pub session_token: Option<Secret>,
+    pub role_arn: Option<Box<str>>,
+    pub external_id: Option<Box<str>>,
+    pub session_name: Option<Box<str>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct GoogleKey {
+    /// JSON of a service account or another credential file; empty means the default chain.
+    pub credentials: Secret,
+    pub project_number: Option<Box<str>>,
+}
+
+/// Without client id, secret and tenant the default chain is meant, where `value` is empty too.
+#[derive(Debug, Clone, Default)]
+pub struct EntraKey {
+    pub client_id: Box<str>,
+    pub client_secret: Secret,
+    pub tenant_id: Box<str>,
+    pub scopes: Vec<Box<str>>,
 }
 
 #[derive(Debug, Clone)]
@@ -171,14 +314,23 @@ pub enum ModelList {
     Only(Vec<Box<str>>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Alias {
     /// What the client says; compared without regard to case.
     pub alias: Box<str>,
     pub model_id: Box<str>,
+    /// The canonical name, for prices and logs.
+    pub model_name: Option<Box<str>>,
     pub model_family: Option<Box<str>>,
+    /// Where the alias names another region or endpoint than its key, with the base path.
+    pub origin: Option<(Origin, Box<str>)>,
     pub region: Option<Box<str>>,
+    pub project: Option<Box<str>>,
     pub api_version: Option<Box<str>>,
+    /// `anthropic-version` for Claude on Azure.
+    pub anthropic_version: Option<Box<str>>,
+    /// Bedrock: put before the model, with a slash.
+    pub arn: Option<Box<str>>,
 }
 
 /// A text that must never be printed.
@@ -206,9 +358,12 @@ impl std::fmt::Debug for Secret {
 /// One call, resolved: where to, and in which language.
 #[derive(Debug)]
 pub struct Endpoint<'p> {
-    pub origin: &'p Origin,
+    /// Borrowed, but for a Bedrock model that brings its own region.
+    pub origin: Cow<'p, Origin>,
     /// Path and query.
     pub target: String,
+    /// The model as the upstream knows it: what goes into the body, where it goes there.
+    pub model: &'p str,
     pub dialect: Dialect,
     pub framing: Framing,
     pub envelope: Envelope,
