@@ -228,24 +228,21 @@ fn field(name: &str) -> Option<Field> {
         Some((name, rest)) => (format!("{name}{rest}"), true),
         None => (name.to_owned(), false),
     };
-    let (name, variant) = match name.split_once("_above_") {
-        Some((name, tokens)) => {
-            let thousands: u64 = tokens.strip_suffix("k_tokens")?.parse().ok()?;
-            (name, Variant::Above(thousands.checked_mul(1_000)?))
-        }
-        None => {
-            let tiers = [
-                ("_batches", Tier::Batch),
-                ("_batch", Tier::Batch),
-                ("_priority", Tier::Priority),
-                ("_flex", Tier::Flex),
-                ("_fast", Tier::Fast),
-            ];
-            let tier = tiers
-                .into_iter()
-                .find_map(|(suffix, tier)| Some((name.strip_suffix(suffix)?, Variant::Of(tier))));
-            tier.unwrap_or((&*name, Variant::Base))
-        }
+    let (name, variant) = if let Some((name, tokens)) = name.split_once("_above_") {
+        let thousands: u64 = tokens.strip_suffix("k_tokens")?.parse().ok()?;
+        (name, Variant::Above(thousands.checked_mul(1_000)?))
+    } else {
+        let tiers = [
+            ("_batches", Tier::Batch),
+            ("_batch", Tier::Batch),
+            ("_priority", Tier::Priority),
+            ("_flex", Tier::Flex),
+            ("_fast", Tier::Fast),
+        ];
+        let tier = tiers
+            .into_iter()
+            .find_map(|(suffix, tier)| Some((name.strip_suffix(suffix)?, Variant::Of(tier))));
+        tier.unwrap_or((&*name, Variant::Base))
     };
     let figure: fn(&mut Rates) -> &mut Option<Rate> = match (name, hour) {
         ("input_cost_per_token", false) => |rates| &mut rates.input,

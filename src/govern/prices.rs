@@ -81,6 +81,7 @@ pub struct Price {
 
 impl Rates {
     /// These, and where they are silent, `under`.
+    #[must_use]
     pub fn over(self, under: Self) -> Self {
         Self {
             input: self.input.or(under.input),
@@ -109,6 +110,7 @@ impl Rates {
 
 impl Price {
     /// This price, and where it is silent, `under`.
+    #[must_use]
     pub fn over(&self, under: &Self) -> Self {
         let mut tiers = self.tiers.clone();
         tiers.extend(
