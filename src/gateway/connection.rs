@@ -87,7 +87,7 @@ fn rules(snapshot: &Snapshot) -> Rules {
 
 /// Says why a request was not even understood, in the dialect of the path it came on.
 async fn refuse(client: &mut ClientConn, refusal: Refusal, target: &str) -> Result<(), Interrupt> {
-    let dialect = ingress::mount_of(target).dialect;
+    let dialect = ingress::mount_of(target).dialect();
     let kind = ErrorKind::of_status(refusal.status);
     let mut failure = Failure::new(refusal.status, kind, Whose::Client, refusal.reason);
     failure.close = true;

@@ -121,13 +121,13 @@ impl Failure {
             _ => Retry::Never,
         };
         failure.fault = fault;
-        let same = scene.client == scene.upstream;
+        let same = scene.voice.is(scene.upstream);
         for (name, value) in answer.head.headers(answer.wire()) {
             let lower = name.to_ascii_lowercase();
             let value = String::from_utf8_lossy(value);
             let name = match lower.as_str() {
                 "request-id" | "x-request-id" | "x-amzn-requestid" if !same => {
-                    request_id_header(scene.client)
+                    request_id_header(scene.voice.dialect)
                 }
                 "retry-after" | "retry-after-ms" | "x-should-retry" => &lower,
                 name if name.contains("ratelimit") => &lower,

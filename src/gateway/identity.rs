@@ -12,11 +12,11 @@ use super::failure::Failure;
 use super::outlet::{self, Outlet};
 use super::{Core, Scene};
 use crate::chat::{Dialect, ErrorKind, Event, Fault};
+use crate::dialect::Reply;
 use crate::dialect::Tap;
-use crate::dialect::{Encoder, Reply};
 use crate::net::client_conn::ClientConn;
 use crate::net::upstream::{HEADROOM, READ};
-use crate::wire::frames::{Frames, Framing};
+use crate::wire::frames::Frames;
 use crate::wire::http1::BodyKind;
 use crate::wire::sse::Splitter;
 
@@ -36,7 +36,7 @@ pub async fn stream(
     tally: &mut Tally,
 ) -> Result<(), Halt> {
     let head = scene.head_of(&answer).with_chunks();
-    let mut outlet = scene.outlet(head, Framing::Sse);
+    let mut outlet = scene.outlet(head, true);
     let mut flow = Flow::new(scene.upstream);
     let broken = |what| Failure::broken(&scene.provider.name, what);
     answer.first().map_err(broken)?;
@@ -195,8 +195,8 @@ pub async fn cut(
     let message = format!("{}: {what}", scene.provider.name);
     let fault = Fault { kind: ErrorKind::Network, message: message.into(), code: None };
     tally.fault(&fault);
-    let mut frames = Frames::new(scene.framing());
-    Encoder::new(scene.client, Reply::default()).event(&Event::Error(fault), &mut frames);
+    let mut frames = Frames::new(scene.voice.framing);
+    scene.voice.encoder(Reply::default()).event(&Event::Error(fault), &mut frames);
     outlet.end(client, frames.bytes()).await
 }
 
@@ -230,7 +230,7 @@ pub async fn whole(
             let head = head.with_length(length);
             Outlet::new(head, false, Vec::new(), scene.heartbeat, scene.counters)
         }
-        None => scene.outlet(head.with_chunks(), Framing::AwsEventStream),
+        None => scene.outlet(head.with_chunks(), false),
     };
     let mut kept = Vec::new();
     let mut buf = std::mem::take(&mut answer.buf);

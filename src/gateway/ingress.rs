@@ -238,7 +238,8 @@ fn openai_call(mount: &Mount, rest: &str) -> Result<Option<Call>, Failure> {
         }
         path => models_call(path, Dialect::OpenAiChat)?,
     };
-    let azure = deployment.map(|name| if name.contains('/') { name } else { format!("azure/{name}") });
+    let azure =
+        deployment.map(|name| if name.contains('/') { name } else { format!("azure/{name}") });
     Ok(call.map(|call| match azure {
         Some(model) => Call { item: Some(model), ..call },
         None => call,
@@ -247,17 +248,14 @@ fn openai_call(mount: &Mount, rest: &str) -> Result<Option<Call>, Failure> {
 
 /// `/model/{modelId}/{verb}`: the id is one raw segment, decoded after the split.
 fn bedrock_call(rest: &str) -> Result<Option<Call>, Failure> {
-    let Some((model, verb)) =
-        rest.strip_prefix("/model/").and_then(|path| path.rsplit_once('/'))
+    let Some((model, verb)) = rest.strip_prefix("/model/").and_then(|path| path.rsplit_once('/'))
     else {
         return Ok(None);
     };
     let call = Call::new(Operation::Chat, Dialect::Bedrock);
     let stream = Some(verb.ends_with("-stream"));
     let mut call = match verb {
-        "converse" | "converse-stream" => {
-            Call { framing: Framing::AwsEventStream, stream, ..call }
-        }
+        "converse" | "converse-stream" => Call { framing: Framing::AwsEventStream, stream, ..call },
         "invoke" | "invoke-with-response-stream" => {
             Call { framing: Framing::AwsInvokeChunks, invoke: true, stream, ..call }
         }

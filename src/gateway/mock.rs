@@ -11,14 +11,15 @@ use std::time::Duration;
 use super::account::Tally;
 use super::exchange::Halt;
 use super::failure::{Failure, request_id_header};
+use super::ingress::Ask;
 use super::own::unix_seconds;
 use super::reply::Head;
-use super::{Scene, Visit, request_of, say, whole_message};
+use super::{Scene, Visit, request_of, say};
 use crate::chat::{
     Block, Delta, Dialect, Event, Folded, Loss, PartKind, Request, Role, Seal, Sequencer, Stop,
     StopReason, Tool, Usage,
 };
-use crate::dialect::{Encoder, Reply};
+use crate::dialect::Reply;
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::provider::Provider;
 use crate::wire::frames::Frames;
@@ -29,6 +30,7 @@ pub async fn serve(
     client: &mut ClientConn,
     incoming: &Incoming,
     provider: &Provider,
+    ask: &Ask,
     model: &str,
     tally: &mut Tally,
 ) -> Result<(), Halt> {
@@ -39,7 +41,8 @@ pub async fn serve(
     let mut loss = Loss::default();
     let mut request = request_of(visit, incoming, &mut loss)?;
     request.model = Cow::Borrowed(model);
-    let dialect = visit.mount.dialect;
+    request.stream = ask.stream;
+    let voice = visit.voice;
     let reply = Reply {
         model: model.to_owned(),
         id: visit.request_id.to_owned(),
@@ -55,26 +58,25 @@ pub async fn serve(
             sequencer.push(step.event, &mut |event| folded.push(&event));
         }
         tally.take_folded(&folded);
-        return say(visit, client, "application/json", &whole_message(dialect, &folded, &reply))
-            .await;
+        return say(visit, client, "application/json", &voice.message(&folded, &reply)).await;
     }
     let scene = Scene {
         terms: visit.terms,
         provider,
-        client: dialect,
-        upstream: dialect,
+        voice,
+        upstream: voice.dialect,
         stream: true,
         heartbeat: visit.snapshot.client.heartbeat,
         counters: &visit.core.counters,
         loss: &loss,
     };
     let mut head = Head::new(visit.terms, 200);
-    head.header("content-type", scene.stream_type().as_bytes())
+    head.header("content-type", voice.stream_type().as_bytes())
         .header("cache-control", b"no-cache");
-    head.header(request_id_header(dialect), visit.request_id.as_bytes());
-    let mut outlet = scene.outlet(head.with_chunks(), scene.framing());
-    let mut encoder = Encoder::new(dialect, reply);
-    let mut frames = Frames::new(scene.framing());
+    head.header(request_id_header(voice.dialect), visit.request_id.as_bytes());
+    let mut outlet = scene.outlet(head.with_chunks(), true);
+    let mut encoder = voice.encoder(reply);
+    let mut frames = Frames::new(voice.framing);
     for step in steps {
         if !step.pause.is_zero() {
             outlet.pause(client, step.pause).await?;

@@ -15,9 +15,11 @@ pub mod models;
 pub mod outgoing;
 pub mod outlet;
 pub mod own;
+pub mod reframe;
 pub mod reply;
 pub mod station;
 pub mod transcode;
+pub mod voice;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,12 +28,12 @@ use std::time::Duration;
 
 use crate::chat::{Dialect, Loss};
 use crate::config::Snapshot;
-use crate::dialect::{self, Reply};
+use crate::dialect::Reply;
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::net::upstream::Pool;
 use crate::observe::{Counters, Registry};
 use crate::provider::{Key, Operation, Provider, endpoint, model_name};
-use crate::wire::frames::Framing;
+use crate::wire::frames::{Frames, Framing};
 use crate::worker::Seat;
 use crate::worker::clock::Clock;
 
@@ -42,6 +44,7 @@ use ingress::{Ask, Mount, Route, Target};
 use outgoing::Course;
 use outlet::Outlet;
 use reply::{Head, Terms};
+use voice::Voice;
 
 /// Everything one worker has to itself.
 #[derive(Debug)]
@@ -109,6 +112,7 @@ pub struct Visit<'v> {
     pub snapshot: &'v Snapshot,
     pub terms: &'v Terms,
     pub mount: &'static Mount,
+    pub voice: Voice,
     pub request_id: &'v str,
     /// `x-bf-strict: true`: refuse rather than lose anything.
     pub strict: bool,
@@ -119,7 +123,7 @@ pub struct Visit<'v> {
 pub struct Scene<'a> {
     pub terms: &'a Terms,
     pub provider: &'a Provider,
-    pub client: Dialect,
+    pub voice: Voice,
     pub upstream: Dialect,
     pub stream: bool,
     pub heartbeat: Duration,
@@ -144,31 +148,13 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// How the client's language frames a stream.
-    fn framing(&self) -> Framing {
-        match self.client {
-            Dialect::Bedrock => Framing::AwsEventStream,
-            Dialect::Anthropic
-            | Dialect::OpenAiChat
-            | Dialect::OpenAiResponses
-            | Dialect::Gemini => Framing::Sse,
+    /// The client's end of the answer; `events`: its stream may be kept alive between two events.
+    fn outlet(&self, head: Vec<u8>, events: bool) -> Outlet {
+        let mut beat = Frames::new(self.voice.framing);
+        if self.stream && events {
+            beat.heartbeat();
         }
-    }
-
-    fn stream_type(&self) -> &'static str {
-        match self.framing() {
-            Framing::Sse => "text/event-stream; charset=utf-8",
-            Framing::AwsEventStream | Framing::AwsInvokeChunks => {
-                "application/vnd.amazon.eventstream"
-            }
-        }
-    }
-
-    fn outlet(&self, head: Vec<u8>, framing: Framing) -> Outlet {
-        let mut beat = Vec::new();
-        if self.stream && framing == Framing::Sse {
-            beat.extend_from_slice(b": ka\n\n");
-        }
+        let beat = beat.take(Vec::new());
         Outlet::new(head, self.terms.http11, beat, self.heartbeat, self.counters)
     }
 }
@@ -183,13 +169,15 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
     let (mount, result) = match ingress::route(incoming.head.method, target) {
         Ok(route) => {
             tally.client = Some(route.mount.dialect());
+            let strict = incoming.header("x-bf-strict") == Some("true");
             let visit = Visit {
                 core,
                 snapshot: &snapshot,
                 terms: &terms,
                 mount: route.mount,
+                voice: Voice::of_errors(route.mount.dialect()),
                 request_id: &request_id,
-                strict: incoming.header("x-bf-strict") == Some("true"),
+                strict,
             };
             (route.mount, visit.answer(client, &mut incoming, &route, &mut tally).await)
         }
@@ -209,7 +197,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
             terms.keep_alive &= !failure.close;
             let mut head = Head::new(&terms, failure.status);
             head.header(failure::request_id_header(mount.dialect()), request_id.as_bytes());
-            let out = failure.render(mount.dialect, &mut head, &request_id);
+            let out = failure.render(mount.dialect(), &mut head, &request_id);
             outlet::write(client, out, 0).await.is_ok() && terms.keep_alive
         }
     };
@@ -231,18 +219,22 @@ impl Visit<'_> {
             return outlet::write(client, out, 0).await.map(drop);
         }
         tally.status = 200;
-        match &route.target {
-            Target::Own(own) => own::answer(self, client, *own).await,
-            Target::Api { operation: Operation::ListModels, .. } => {
-                models::list(self, client, incoming).await
-            }
-            Target::Api { operation: Operation::RetrieveModel, item } => {
-                let id = item.as_deref().unwrap_or_default();
+        let call = match &route.target {
+            Target::Own(own) => return own::answer(self, client, *own).await,
+            Target::Api(call) => call,
+        };
+        match call.operation {
+            Operation::ListModels => models::list(self, client, incoming).await,
+            Operation::RetrieveModel => {
+                let id = call.item.as_deref().unwrap_or_default();
                 models::retrieve(self, client, incoming, id).await
             }
-            Target::Api { operation, .. } => {
-                let ask = ingress::ask(incoming)?;
-                self.ask(client, incoming, *operation, &ask, &route.query, tally).await
+            Operation::Chat | Operation::CountTokens => {
+                let ask = ingress::ask(incoming, call)?;
+                let voice = Voice::of(call, &ask.model, incoming.body())?;
+                tally.client = Some(voice.dialect);
+                let visit = Visit { voice, ..*self };
+                visit.ask(client, incoming, call.operation, &ask, &route.query, tally).await
             }
         }
     }
@@ -259,23 +251,27 @@ impl Visit<'_> {
     ) -> Result<(), Halt> {
         let (provider, model) = self.provider_of(&ask.model)?;
         let key = self.key_of(provider, model)?;
-        let dialect = self.voice.dialect;
         if provider.row.in_process {
-            return mock::serve(self, client, incoming, provider, model, tally).await;
+            if operation == Operation::CountTokens {
+                return own::estimate(self, client, incoming).await;
+            }
+            return mock::serve(self, client, incoming, provider, ask, model, tally).await;
         }
+        let dialect = self.voice.dialect;
         let endpoint = endpoint::resolve(provider, key, operation, dialect, model, ask.stream);
         let endpoint = match endpoint {
+            Ok(endpoint) => endpoint,
             Err(endpoint::NoEndpoint::NotSpoken(Operation::CountTokens)) => {
                 return own::estimate(self, client, incoming).await;
             }
-            other => {
-                other.map_err(|error| Failure::invalid(format!("{}: {error}", provider.name)))?
+            Err(error) => {
+                return Err(Failure::invalid(format!("{}: {error}", provider.name)).into());
             }
         };
-        if operation == Operation::CountTokens && endpoint.dialect != dialect {
+        let same = self.voice.is(endpoint.dialect);
+        if operation == Operation::CountTokens && !same {
             return own::estimate(self, client, incoming).await;
         }
-        let same = endpoint.dialect == dialect;
         let course = Course {
             provider,
             key,
@@ -298,15 +294,16 @@ impl Visit<'_> {
         ask: &Ask,
         tally: &mut Tally,
     ) -> Result<(), Halt> {
-        let (core, dialect) = (self.core, self.mount.dialect());
+        let core = self.core;
         let mut loss = Loss::default();
         let mut reply = Reply::default();
-        let same = course.endpoint.dialect == dialect;
+        let same = self.voice.is(course.endpoint.dialect);
         let body = if same {
             outgoing::identity_body(course, incoming.body())?
         } else {
-            let mut request = outgoing::decode(dialect, incoming.body(), &mut loss)?;
+            let mut request = self.voice.decode(incoming.body(), &mut loss)?;
             request.model = course.model.into();
+            request.stream = ask.stream;
             reply = self.reply(ask, &request, incoming.body());
             Some(outgoing::encode(course, &request, &mut loss, self.strict)?)
         };
@@ -324,7 +321,7 @@ impl Visit<'_> {
         let scene = Scene {
             terms: self.terms,
             provider: course.provider,
-            client: dialect,
+            voice: self.voice,
             upstream: course.endpoint.dialect,
             stream: ask.stream,
             heartbeat: self.snapshot.client.heartbeat,
@@ -335,12 +332,17 @@ impl Visit<'_> {
         if !(200..300).contains(&answer.head.status) {
             return Err(self.refused(client, &scene, answer).await);
         }
-        let streamed =
-            answer.header("content-type").is_some_and(|kind| kind.contains("event-stream"));
+        let streamed = answer.header("content-type").is_some_and(|kind| kind.contains("event"));
+        let framing = if streamed { course.endpoint.framing } else { Framing::Sse };
         match (same, ask.stream && streamed) {
-            (true, true) => identity::stream(core, client, &scene, answer, tally).await,
+            (true, true) if framing == self.voice.framing && framing == Framing::Sse => {
+                identity::stream(core, client, &scene, answer, tally).await
+            }
+            (true, true) => reframe::stream(core, client, &scene, answer, framing, tally).await,
             (true, false) => identity::whole(core, client, &scene, answer, tally).await,
-            (false, true) => transcode::stream(core, client, &scene, answer, reply, tally).await,
+            (false, true) => {
+                transcode::stream(core, client, &scene, answer, (framing, reply), tally).await
+            }
             (false, false) => transcode::whole(core, client, &scene, answer, reply, tally).await,
         }
     }
@@ -446,18 +448,8 @@ fn request_of<'a>(
     incoming: &'a Incoming,
     loss: &mut Loss,
 ) -> Result<crate::chat::Request<'a>, Failure> {
-    let mut request = outgoing::decode(visit.voice.dialect, incoming.body(), loss)?;
+    let request = visit.voice.decode(incoming.body(), loss)?;
     // What the gateway answers itself is answered in the client's own language: nothing is lost.
     *loss = Loss::default();
-    if let Ok(ask) = ingress::ask(incoming) {
-        request.stream = ask.stream;
-    }
     Ok(request)
-}
-
-/// Writes a whole message in the client's dialect.
-fn whole_message(dialect: Dialect, folded: &crate::chat::Folded, reply: &Reply) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
-    dialect::encode_message(dialect, folded, reply, &mut out);
-    out
 }

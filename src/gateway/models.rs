@@ -49,7 +49,7 @@ pub async fn list(
     }
     models.sort_by(|a, b| a.id.cmp(&b.id));
     let mut body = Vec::with_capacity(64 * models.len() + 64);
-    write_list(visit.mount.dialect, &models, &mut body);
+    write_list(visit.voice.dialect, &models, &mut body);
     let mut head = Head::new(visit.terms, 200);
     head.header("content-type", b"application/json");
     if !loss.is_empty() {
@@ -73,7 +73,7 @@ pub async fn retrieve(
         return Err(Failure::not_found(format!("there is no model {id}")).into());
     };
     let mut body = Vec::with_capacity(128);
-    write_model(visit.mount.dialect, found, &mut body);
+    write_model(visit.voice.dialect, found, &mut body);
     super::say(visit, client, "application/json", &body).await
 }
 
@@ -88,7 +88,7 @@ async fn of_provider(
         return Ok(mock::MODELS.iter().map(model).collect());
     }
     let key = provider.keys.iter().find(|key| key.enabled);
-    let dialect = visit.mount.dialect;
+    let dialect = visit.voice.dialect;
     let endpoint = endpoint::resolve(provider, key, Operation::ListModels, dialect, "", false)
         .map_err(|error| Failure::invalid(error.to_string()))?;
     let absolute = provider.network.transport.proxy.is_some() && !endpoint.origin.tls;

@@ -7,8 +7,9 @@
 
 use super::exchange::Parcel;
 use super::failure::{Failure, Whose};
-use crate::chat::{Dialect, ErrorKind, Loss, Request};
-use crate::dialect::{self, Malformed};
+use super::voice::malformed;
+use crate::chat::{ErrorKind, Loss, Request};
+use crate::dialect;
 use crate::net::client_conn::Incoming;
 use crate::provider::credentials::{self, Credited};
 use crate::provider::header_filter::HeaderFilter;
@@ -73,20 +74,6 @@ pub fn identity_body(course: &Course<'_>, body: &[u8]) -> Result<Option<Vec<u8>>
     Ok(Some(body))
 }
 
-/// Reads the client's body into the hub.
-///
-/// # Errors
-/// 400 with the path of what is wrong.
-pub fn decode<'a>(
-    client: Dialect,
-    body: &'a [u8],
-    loss: &mut Loss,
-) -> Result<Request<'a>, Failure> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| Failure::invalid(format!("no UTF-8 at byte {}", error.valid_up_to())))?;
-    dialect::decode_request(client, text, loss).map_err(malformed)
-}
-
 /// Writes the hub's request for the upstream.
 ///
 /// # Errors
@@ -110,11 +97,6 @@ pub fn encode(
         return Err(Failure::invalid(message));
     }
     Ok(body)
-}
-
-fn malformed(error: Malformed) -> Failure {
-    let message = if error.path.is_empty() { error.message } else { error.to_string() };
-    Failure::invalid(message)
 }
 
 /// Writes the head for `body`, or, where that is `None`, for the client's own, which moves into the

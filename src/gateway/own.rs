@@ -14,7 +14,6 @@ use crate::config::Snapshot;
 use crate::dialect;
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::wire::http1::{self, Method};
-use crate::wire::json_write::Object;
 
 /// What a client's request says about the answer to it.
 pub fn terms(core: &Core, snapshot: &Snapshot, incoming: &Incoming) -> Terms {
@@ -97,10 +96,7 @@ pub async fn estimate(
 ) -> Result<(), Halt> {
     let mut loss = Loss::default();
     let request = request_of(visit, incoming, &mut loss)?;
-    let mut body = Vec::with_capacity(32);
-    let mut object = Object::begin(&mut body);
-    object.unsigned("input_tokens", dialect::estimate_tokens(&request));
-    object.end();
+    let body = visit.voice.count(dialect::estimate_tokens(&request));
     let mut head = Head::new(visit.terms, 200);
     head.header("content-type", b"application/json").header("x-bf-estimated", b"true");
     let out = head.whole(&body);

@@ -6,16 +6,15 @@
 use super::account::Tally;
 use super::exchange::{Answer, Halt};
 use super::failure::Failure;
-use super::identity::EVENT_MAX;
 use super::outlet;
+use super::reframe::Splitter;
 use super::reply::Head;
 use super::{Core, Scene};
 use crate::chat::{ErrorKind, Event, Fault, Folded, Sequencer};
 use crate::dialect::{self, Decoder, Reply, Transcoder};
 use crate::net::client_conn::ClientConn;
 use crate::net::upstream::{HEADROOM, READ};
-use crate::wire::frames::{Frame, Frames};
-use crate::wire::sse::Splitter;
+use crate::wire::frames::{Frame, Frames, Framing};
 
 /// The largest whole answer that is taken in to be said in another language.
 const WHOLE_MAX: usize = 64 << 20;
@@ -34,7 +33,7 @@ pub fn head<'t>(scene: &Scene<'t>, answer: &Answer, content_type: &str) -> Head<
         if limits || PASSED.contains(&lower.as_str()) {
             head.pass(&lower, value);
         } else if matches!(lower.as_str(), "request-id" | "x-request-id" | "x-amzn-requestid") {
-            head.header(super::failure::request_id_header(scene.client), value);
+            head.header(super::failure::request_id_header(scene.voice.dialect), value);
         }
     }
     scene.add_headers(&mut head);
@@ -47,14 +46,14 @@ pub async fn stream(
     client: &mut ClientConn,
     scene: &Scene<'_>,
     mut answer: Answer,
-    reply: Reply,
+    (framing, reply): (Framing, Reply),
     tally: &mut Tally,
 ) -> Result<(), Halt> {
-    let head = head(scene, &answer, scene.stream_type()).with_chunks();
-    let mut outlet = scene.outlet(head, scene.framing());
-    let mut frames = Frames::new(scene.framing());
-    let mut splitter = Splitter::new(EVENT_MAX);
-    let mut transcoder = Transcoder::new(scene.upstream, scene.client, reply);
+    let head = head(scene, &answer, scene.voice.stream_type()).with_chunks();
+    let mut outlet = scene.outlet(head, true);
+    let mut frames = Frames::new(scene.voice.framing);
+    let mut splitter = Splitter::new(framing);
+    let mut transcoder = Transcoder::writing(scene.upstream, scene.voice.encoder(reply));
     let mut events = 0;
     let broken = |what: &str| Halt::from(Failure::broken(&scene.provider.name, what));
     answer.first().map_err(broken)?;
@@ -66,8 +65,8 @@ pub async fn stream(
             events += 1;
             transcoder.feed(frame, &mut frames);
         });
-        if fed.is_err() {
-            cut = Some("it sent a stream that is no event stream".to_owned());
+        if let Err(what) = fed {
+            cut = Some(what);
         }
         let over = cut.is_some() || answer.done();
         if over {
@@ -119,7 +118,7 @@ fn finish(
 ) {
     match cut {
         None => {
-            let _binary = splitter.finish(&mut |frame| transcoder.feed(frame, frames));
+            splitter.finish(&mut |frame| transcoder.feed(frame, frames));
         }
         Some(what) if transcoder.stop().is_none() => {
             let message = format!("{}: {what}", scene.provider.name).into();
@@ -156,13 +155,12 @@ pub async fn whole(
     }
     if scene.stream {
         let frames = frames_of(scene, text, reply);
-        let head = head(scene, &answer, scene.stream_type()).with_chunks();
-        scene.outlet(head, scene.framing()).end(client, frames.bytes()).await?;
+        let head = head(scene, &answer, scene.voice.stream_type()).with_chunks();
+        scene.outlet(head, true).end(client, frames.bytes()).await?;
         answer.finish(core);
         return Ok(());
     }
-    let mut out = Vec::with_capacity(body.len() + 256);
-    dialect::encode_message(scene.client, &folded, &reply, &mut out);
+    let out = scene.voice.message(&folded, &reply);
     let out = head(scene, &answer, "application/json").whole(&out);
     outlet::write(client, out, 0).await?;
     answer.finish(core);
@@ -174,22 +172,22 @@ fn fold_stream(scene: &Scene<'_>, text: &str) -> Folded {
     let mut folded = Folded::default();
     let mut decoder = Decoder::new(scene.upstream);
     let mut sequencer = Sequencer::new(dialect::closes_blocks(scene.upstream));
-    let mut splitter = Splitter::new(EVENT_MAX);
+    let mut splitter = Splitter::new(Framing::Sse);
     let mut each = |frame: Frame<'_>| {
         decoder.frame(frame, &mut |event| {
             sequencer.push(event, &mut |event| folded.push(&event));
         });
     };
     let _broken = splitter.feed(text.as_bytes(), &mut each);
-    let _broken = splitter.finish(&mut each);
+    splitter.finish(&mut each);
     sequencer.finish(&mut |event| folded.push(&event));
     folded
 }
 
 /// The client's stream, of an upstream that answered as a whole although a stream was asked for.
 fn frames_of(scene: &Scene<'_>, text: &str, reply: Reply) -> Frames {
-    let mut frames = Frames::new(scene.framing());
-    let mut encoder = dialect::Encoder::new(scene.client, reply);
+    let mut frames = Frames::new(scene.voice.framing);
+    let mut encoder = scene.voice.encoder(reply);
     let mut sequencer = Sequencer::new(dialect::closes_blocks(scene.upstream));
     let mut say = |event: Event<'_>| encoder.event(&event, &mut frames);
     dialect::decode_message(scene.upstream, text, &mut |event| sequencer.push(event, &mut say));
