@@ -147,7 +147,9 @@ impl Encoder {
     }
 
     fn chunk(&self, out: &mut Frames, usage: Option<&Usage>, write: impl FnOnce(&mut Object<'_>)) {
+        let begun = out.bytes().len();
         response(&self.reply, usage, out.begin(None), write);
+        break_no_lines(out.json(), begun);
         out.end();
     }
 }
@@ -295,6 +297,23 @@ fn is_own_part(kind: &str, raw: &str) -> bool {
             | "toolResponse"
     );
     own && json_read::is_object(raw)
+}
+
+/// Escapes the characters that Unicode breaks lines at, as Google's own servers do: the SDK for
+/// Python splits the stream at them, too.
+fn break_no_lines(out: &mut Vec<u8>, from: usize) {
+    const BREAKS: [(&str, &[u8]); 3] =
+        [("\u{2028}", b"\\u2028"), ("\u{2029}", b"\\u2029"), ("\u{85}", b"\\u0085")];
+    for (character, escape) in BREAKS {
+        let mut from = from;
+        while let Some(found) =
+            out.get(from..).and_then(|rest| memchr::memmem::find(rest, character.as_bytes()))
+        {
+            let at = from + found;
+            out.splice(at..at + character.len(), escape.iter().copied());
+            from = at + escape.len();
+        }
+    }
 }
 
 /// Raw JSON on one line: a line break, which can only be white space, would end an SSE field.
