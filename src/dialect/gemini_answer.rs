@@ -299,8 +299,8 @@ fn is_own_part(kind: &str, raw: &str) -> bool {
     own && json_read::is_object(raw)
 }
 
-/// Escapes the characters that Unicode breaks lines at, as Google's own servers do: the SDK for
-/// Python splits the stream at them, too.
+/// Escapes the characters that Unicode breaks lines at, as Google's own servers do: a client that
+/// reads the stream by lines of text (`iter_lines` of httpx) would split a frame there.
 fn break_no_lines(out: &mut Vec<u8>, from: usize) {
     const BREAKS: [(&str, &[u8]); 3] =
         [("\u{2028}", b"\\u2028"), ("\u{2029}", b"\\u2029"), ("\u{85}", b"\\u0085")];
