@@ -96,7 +96,9 @@ impl Encoder {
             }
             Block::Opaque { kind, raw } => {
                 if is_own_part(kind, raw) {
-                    self.parts(out, |parts| one_line(parts.item(), raw));
+                    self.parts(out, |parts| {
+                        parts.raw(raw);
+                    });
                 }
                 Open::None
             }
@@ -195,7 +197,7 @@ fn whole_parts(message: &Folded, parts: &mut Array<'_>) -> bool {
             Block::ToolUse { .. } => malformed = true,
             Block::Opaque { kind, .. } => {
                 if is_own_part(kind, &block.raw) {
-                    one_line(parts.item(), &block.raw);
+                    parts.raw(&block.raw);
                 }
             }
         }
@@ -266,7 +268,7 @@ fn call_part(
     }
     call.text("name", name);
     let arguments = arguments.trim();
-    one_line(call.key("args"), if arguments.is_empty() { "{}" } else { arguments });
+    call.raw("args", if arguments.is_empty() { "{}" } else { arguments });
     call.end();
     signature(&mut part, seal);
     part.end();
@@ -314,11 +316,6 @@ fn break_no_lines(out: &mut Vec<u8>, from: usize) {
             from = at + escape.len();
         }
     }
-}
-
-/// Raw JSON on one line: a line break, which can only be white space, would end an SSE field.
-fn one_line(out: &mut Vec<u8>, raw: &str) {
-    out.extend(raw.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
 }
 
 fn finish_reason(reason: StopReason, malformed: bool) -> &'static str {
