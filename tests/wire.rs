@@ -19,7 +19,7 @@
 use finops_gateway::chat::{Dialect, Event, Fault, Folded, Loss, Sequencer, Stop, Usage};
 use finops_gateway::dialect::{self, Decoder, Manner, Reply, Transcoder, errors};
 use finops_gateway::wire::frames::{Frame, Frames, Framing};
-use finops_gateway::wire::{json_scan, sse};
+use finops_gateway::wire::{aws_event_stream, json_read, json_scan, sse};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -100,8 +100,8 @@ impl Case {
         };
         self.error()?;
         let Some(reply) = reply else { return self.expect_json("outcome.json", &outcome.into()) };
-        let whole = self.whole(&reply)?;
-        let streamed = self.streamed(&reply)?;
+        let (whole, sent_whole) = self.whole(&reply)?;
+        let streamed = self.streamed(&reply, sent_whole.as_deref())?;
         if let (Some(whole), Some(streamed)) = (&whole, &streamed) {
             equal("whole and streamed answer", &format!("{whole:#?}"), &format!("{streamed:#?}"))?;
         }
@@ -166,29 +166,30 @@ impl Case {
         self.expect_json("client_error.json", &json!({"kind": kind, "code": code, "body": body}))
     }
 
-    fn whole(&self, reply: &Reply) -> Result<Option<Answer>, Failed> {
-        let Some(body) = self.read("upstream.json") else { return Ok(None) };
-        let folded = dialect::fold_message(self.upstream, &parse(&body)?.to_string());
+    /// Transcodes the whole answer; gives what it says, and what the client is sent.
+    fn whole(&self, reply: &Reply) -> Result<(Option<Answer>, Option<String>), Failed> {
+        let Some(body) = self.read("upstream.json") else { return Ok((None, None)) };
+        let folded = dialect::fold_message(self.upstream, &body);
+        let mut sent = None;
         if folded.fault.is_none() {
             let mut out = Vec::new();
             dialect::encode_message(self.client, &folded, reply, &mut out);
-            self.expect_json("client.json", &parse(std::str::from_utf8(&out)?)?)?;
+            let text = String::from_utf8(out)?;
+            self.expect_json("client.json", &parse(&text)?)?;
+            sent = Some(text);
         }
         let Folded { usage, stop, fault, .. } = folded;
-        Ok(Some(Answer { usage, stop, fault }))
+        Ok((Some(Answer { usage, stop, fault }), sent))
     }
 
-    fn streamed(&self, reply: &Reply) -> Result<Option<Answer>, Failed> {
+    fn streamed(&self, reply: &Reply, whole: Option<&str>) -> Result<Option<Answer>, Failed> {
         let Some(frames) = self.upstream_frames()? else { return Ok(None) };
         let (bytes, transcoder) = self.transcode(reply, &frames);
         let said = Said::read(self.client, &bytes)?;
         said.check_ending(self.client, &transcoder)?;
         self.expect_stream(&bytes, &said)?;
-        if self.read("upstream.json").is_some()
-            && let Some(whole) = self.read("client.json")
-        {
-            // Without the spaces that make the file readable: raw arguments would keep them.
-            let whole = dialect::fold_message(self.client, &parse(&whole)?.to_string());
+        if let Some(whole) = whole {
+            let whole = dialect::fold_message(self.client, whole);
             equal("folded stream and whole answer", &summary(&whole), &summary(&said.folded))?;
         }
         for cut in 0..frames.len() {
@@ -247,7 +248,7 @@ impl Case {
     fn expect_stream(&self, bytes: &[u8], said: &Said) -> Result<(), Failed> {
         match framing(self.client) {
             Framing::Sse => self.expect("client.sse", std::str::from_utf8(bytes)?),
-            Framing::AwsEventStream => {
+            Framing::AwsEventStream | Framing::AwsInvokeChunks => {
                 let lines = said.frames.iter().map(|frame| frame.line() + "\n");
                 self.expect("client.frames.jsonl", &lines.collect::<String>())
             }
@@ -350,7 +351,7 @@ fn split(framing: Framing, chunks: &[&[u8]]) -> Result<Vec<Owned>, Failed> {
             }
             splitter.finish(&mut each)?;
         }
-        Framing::AwsEventStream => aws_split(chunks, &mut each)?,
+        Framing::AwsEventStream | Framing::AwsInvokeChunks => aws_split(chunks, &mut each)?,
     }
     Ok(frames)
 }
@@ -377,6 +378,7 @@ fn reply_for(model: &str, include_usage: bool, body: &str) -> Reply {
         model: model.to_owned(),
         id: "0a1b2c3d".to_owned(),
         created: 1_700_000_000,
+        latency_ms: 120,
         include_usage,
         request_body: body.to_owned(),
     }
@@ -423,11 +425,22 @@ fn summary(folded: &Folded) -> String {
     let mut text = format!("id {}\nmodel {}\n", folded.id, folded.model);
     for block in &folded.blocks {
         let said = match block.block {
-            finops_gateway::chat::Block::ToolUse { .. } => block.arguments(),
-            _ => &block.text,
+            // indented in a whole answer, as the expectations are
+            finops_gateway::chat::Block::ToolUse { .. } => {
+                let arguments = serde_json::from_str::<Value>(block.arguments());
+                arguments.map_or_else(|_| block.text.clone(), |value| value.to_string())
+            }
+            _ => block.text.clone(),
         };
         text += &format!("{:?} {said:?} {:?}", block.block, block.seal);
-        text += &format!(" {:?} {:?} {}\n", block.citations, block.logprobs, block.raw);
+        let citations = block.citations.iter().map(|raw| {
+            let mut citation: Value = serde_json::from_str(raw).unwrap();
+            // Its place in the list, which only a stream has to say.
+            citation.as_object_mut().unwrap().shift_remove("index");
+            citation
+        });
+        let citations: Vec<_> = citations.collect();
+        text += &format!(" {citations:?} {:?} {}\n", block.logprobs, block.raw);
     }
     text + &format!("{:?}\n{:?}\n{:#?}\n", folded.stop, folded.fault, folded.usage)
 }
@@ -450,10 +463,26 @@ fn equal(what: &str, expected: &str, actual: &str) -> Result<(), Failed> {
 }
 
 /// The frames of the lines, as the bytes of an AWS event stream.
-fn aws_bytes(_lines: &str) -> Result<Vec<u8>, Failed> {
-    Err("AWS framing is not there yet".into())
+fn aws_bytes(lines: &str) -> Result<Vec<u8>, Failed> {
+    let mut frames = Frames::new(Framing::AwsEventStream);
+    for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+        parse(line)?;
+        let data = json_read::field(line, "data").ok_or("a line without data")?;
+        let buffer = if let Some(name) = json_read::text_field(line, "exception") {
+            frames.exception(&name)
+        } else {
+            frames.begin(json_read::text_field(line, "event").as_deref())
+        };
+        buffer.extend_from_slice(data.as_bytes());
+        frames.end();
+    }
+    Ok(frames.take(Vec::new()))
 }
 
-fn aws_split(_chunks: &[&[u8]], _each: &mut dyn FnMut(Frame<'_>)) -> Result<(), Failed> {
-    Err("AWS framing is not there yet".into())
+fn aws_split(chunks: &[&[u8]], each: &mut dyn FnMut(Frame<'_>)) -> Result<(), Failed> {
+    let mut splitter = aws_event_stream::Splitter::new(1 << 24);
+    for chunk in chunks {
+        splitter.feed(chunk, each)?;
+    }
+    if splitter.at_boundary() { Ok(()) } else { Err("cut within a frame".into()) }
 }

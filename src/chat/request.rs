@@ -346,7 +346,8 @@ pub enum Format<'a> {
     JsonSchema {
         name: Option<Cow<'a, str>>,
         description: Option<Cow<'a, str>>,
-        schema: Raw<'a>,
+        /// A JSON Schema object; owned where its language writes it as JSON inside a string.
+        schema: Cow<'a, str>,
         strict: Option<bool>,
     },
 }

@@ -231,7 +231,7 @@ impl<'t> Target<'t, '_> {
                     let path = format!("{}.description", request.names.format);
                     loss.push(path, Reason::Unsupported);
                 }
-                Some(*schema)
+                Some(schema.as_ref())
             }
             Some(Format::JsonObject) => {
                 loss.push(request.names.format, Reason::Unsupported);

@@ -440,6 +440,7 @@ fn format<'a>(path: &str, raw: Raw<'a>, loss: &mut Loss) -> Option<Format<'a>> {
     }
     match (kind.as_ref(), schema) {
         ("json_schema", Some(schema)) => {
+            let schema = Cow::Borrowed(schema);
             Some(Format::JsonSchema { name: title, description: None, schema, strict: None })
         }
         ("text", None) => Some(Format::Text),

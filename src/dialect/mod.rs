@@ -8,21 +8,42 @@
 //! `decode(encode(x)) == x` per dialect; a streamed answer folds to the whole one.
 
 use crate::chat::{Event, Folded, Loss, Request, Sink};
-use crate::wire::frames::{Frame, Frames};
+use crate::wire::frames::{Frame, Frames, Framing};
 
 mod anthropic_parameters;
 mod anthropic_request;
 mod anthropic_request_out;
 mod anthropic_response;
 mod anthropic_response_out;
+mod bedrock_citations;
+mod bedrock_content;
+mod bedrock_exceptions;
+mod bedrock_family;
+mod bedrock_media;
+mod bedrock_parameters;
+mod bedrock_reasoning;
 mod bedrock_request;
+mod bedrock_request_out;
 mod bedrock_response;
+mod bedrock_response_out;
 mod citations;
 pub mod errors;
 mod expect;
+mod gemini_answer;
+mod gemini_body;
+mod gemini_contents;
+mod gemini_grounding;
+mod gemini_logprobs;
+mod gemini_model;
 mod gemini_request;
 mod gemini_response;
+mod gemini_schema;
+mod gemini_signature;
+mod gemini_turns;
 mod model_family;
+mod openai_chat_calls;
+mod openai_chat_message;
+mod openai_chat_parameters;
 mod openai_chat_request;
 mod openai_chat_request_out;
 mod openai_chat_response;
@@ -37,6 +58,7 @@ mod openai_responses_request;
 mod openai_responses_response;
 mod openai_responses_tracked;
 mod openai_responses_turns;
+mod reasoning_details;
 mod seal;
 mod tap;
 mod tokens;
@@ -101,6 +123,8 @@ pub struct Reply {
     pub created: u64,
     /// OpenAI Chat `stream_options.include_usage`.
     pub include_usage: bool,
+    /// Bedrock `metrics.latencyMs`.
+    pub latency_ms: u64,
     /// OpenAI Responses echo the request's parameters: its raw body, empty elsewhere.
     pub request_body: String,
 }
@@ -131,6 +155,9 @@ pub fn encode_request(
     out: &mut Vec<u8>,
     loss: &mut Loss,
 ) -> Result<(), Malformed> {
+    let lowered = gemini_schema::Lowered::of(request, dialect);
+    let plain = lowered.as_ref().map(|lowered| lowered.applied(request));
+    let request = plain.as_ref().unwrap_or(request);
     match dialect {
         Dialect::Anthropic => anthropic_request::encode(request, manner, out, loss),
         Dialect::OpenAiChat => openai_chat_request::encode(request, manner, out, loss),
@@ -223,13 +250,18 @@ impl Encoder {
             Dialect::OpenAiResponses => {
                 Self::OpenAiResponses(openai_responses_response::Encoder::new(reply))
             }
-            Dialect::Bedrock => Self::Bedrock(bedrock_response::Encoder::new(reply)),
+            Dialect::Bedrock => Self::Bedrock(bedrock_response::Encoder::new(&reply)),
             Dialect::Gemini => Self::Gemini(gemini_response::Encoder::new(reply)),
         }
     }
 
     /// Writes what one event of the [`crate::chat::Sequencer`] means in this language.
     pub fn event(&mut self, event: &Event<'_>, out: &mut Frames) {
+        // A chunk is the model's, whatever its language; a failure is always Bedrock's to say.
+        if let (Event::Error(fault), Framing::AwsInvokeChunks) = (event, out.framing()) {
+            bedrock_exceptions::write(fault, out);
+            return;
+        }
         match self {
             Self::Anthropic(encoder) => encoder.event(event, out),
             Self::OpenAiChat(encoder) => encoder.event(event, out),

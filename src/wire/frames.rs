@@ -4,6 +4,10 @@
 //! frames, ready for the socket, in [`Frames::take`]. Never: flushes, waits or holds a finished
 //! frame back; the caller writes out after each input.
 
+use super::aws_event_stream;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 /// How frames are put on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -11,6 +15,8 @@ pub enum Framing {
     Sse,
     /// `application/vnd.amazon.eventstream`.
     AwsEventStream,
+    /// The same with every JSON in a `chunk` event, as base64 (Bedrock's invoke with stream).
+    AwsInvokeChunks,
 }
 
 /// One frame of a streamed answer as it came from an upstream.
@@ -32,11 +38,17 @@ pub struct Frames {
     /// Where the frame being written starts (AWS framing patches its lengths at the end), or its
     /// JSON (SSE).
     begun: usize,
+    /// Where the JSON of the chunk being written starts, to be put into base64 at the end.
+    chunk: Option<usize>,
+    scratch: Vec<u8>,
 }
+
+/// An event type that no AWS SDK knows, and so passes over.
+const HEARTBEAT: &str = "heartbeat";
 
 impl Frames {
     pub fn new(framing: Framing) -> Self {
-        Self { framing, buf: Vec::new(), begun: 0 }
+        Self { framing, buf: Vec::new(), begun: 0, chunk: None, scratch: Vec::new() }
     }
 
     pub fn framing(&self) -> Framing {
@@ -56,9 +68,28 @@ impl Frames {
                 self.buf.extend_from_slice(b"data: ");
                 self.begun = self.buf.len();
             }
-            Framing::AwsEventStream => {}
+            Framing::AwsEventStream => {
+                aws_event_stream::begin(&mut self.buf, "event", name.unwrap_or_default());
+            }
+            Framing::AwsInvokeChunks => {
+                aws_event_stream::begin(&mut self.buf, "event", "chunk");
+                self.chunk = Some(self.buf.len());
+            }
         }
         &mut self.buf
+    }
+
+    /// Begins the frame that ends a stream in an error called `name` (`throttlingException`); its
+    /// JSON follows, then [`Frames::end`]. Server-sent events have no such frame: an event `error`.
+    pub fn exception(&mut self, name: &str) -> &mut Vec<u8> {
+        match self.framing {
+            Framing::Sse => self.begin(Some("error")),
+            Framing::AwsEventStream | Framing::AwsInvokeChunks => {
+                self.begun = self.buf.len();
+                aws_event_stream::begin(&mut self.buf, "exception", name);
+                &mut self.buf
+            }
+        }
     }
 
     /// The buffer that the frame's JSON is appended to, between `begin` and `end`.
@@ -70,7 +101,13 @@ impl Frames {
         self.keep_to_one_line();
         match self.framing {
             Framing::Sse => self.buf.extend_from_slice(b"\n\n"),
-            Framing::AwsEventStream => {}
+            Framing::AwsEventStream => aws_event_stream::end(&mut self.buf, self.begun),
+            Framing::AwsInvokeChunks => {
+                if let Some(start) = self.chunk.take() {
+                    self.wrap(start);
+                }
+                aws_event_stream::end(&mut self.buf, self.begun);
+            }
         }
     }
 
@@ -92,8 +129,28 @@ impl Frames {
     pub fn heartbeat(&mut self) {
         match self.framing {
             Framing::Sse => self.buf.extend_from_slice(b": ka\n\n"),
-            Framing::AwsEventStream => {}
+            Framing::AwsEventStream | Framing::AwsInvokeChunks => {
+                let begun = self.buf.len();
+                aws_event_stream::begin(&mut self.buf, "event", HEARTBEAT);
+                self.buf.extend_from_slice(b"{}");
+                aws_event_stream::end(&mut self.buf, begun);
+            }
         }
+    }
+
+    /// Puts the JSON from `start` on into `{"bytes": base64}`.
+    fn wrap(&mut self, start: usize) {
+        self.scratch.clear();
+        self.scratch.extend(self.buf.drain(start..));
+        self.buf.extend_from_slice(b"{\"bytes\":\"");
+        let at = self.buf.len();
+        let len = base64::encoded_len(self.scratch.len(), true).unwrap_or_default();
+        self.buf.resize(at + len, b'=');
+        if let Some(place) = self.buf.get_mut(at..) {
+            // The place has the exact length, so this cannot fail.
+            let _ = STANDARD.encode_slice(&self.scratch, place);
+        }
+        self.buf.extend_from_slice(b"\"}");
     }
 
     pub fn is_empty(&self) -> bool {
