@@ -100,8 +100,8 @@ impl Case {
         };
         self.error()?;
         let Some(reply) = reply else { return self.expect_json("outcome.json", &outcome.into()) };
-        let whole = self.whole(&reply)?;
-        let streamed = self.streamed(&reply)?;
+        let (whole, sent_whole) = self.whole(&reply)?;
+        let streamed = self.streamed(&reply, sent_whole.as_deref())?;
         if let (Some(whole), Some(streamed)) = (&whole, &streamed) {
             equal("whole and streamed answer", &format!("{whole:#?}"), &format!("{streamed:#?}"))?;
         }
@@ -166,28 +166,30 @@ impl Case {
         self.expect_json("client_error.json", &json!({"kind": kind, "code": code, "body": body}))
     }
 
-    fn whole(&self, reply: &Reply) -> Result<Option<Answer>, Failed> {
-        let Some(body) = self.read("upstream.json") else { return Ok(None) };
+    /// Transcodes the whole answer; gives what it says, and what the client is sent.
+    fn whole(&self, reply: &Reply) -> Result<(Option<Answer>, Option<String>), Failed> {
+        let Some(body) = self.read("upstream.json") else { return Ok((None, None)) };
         let folded = dialect::fold_message(self.upstream, &body);
+        let mut sent = None;
         if folded.fault.is_none() {
             let mut out = Vec::new();
             dialect::encode_message(self.client, &folded, reply, &mut out);
-            self.expect_json("client.json", &parse(std::str::from_utf8(&out)?)?)?;
+            let text = String::from_utf8(out)?;
+            self.expect_json("client.json", &parse(&text)?)?;
+            sent = Some(text);
         }
         let Folded { usage, stop, fault, .. } = folded;
-        Ok(Some(Answer { usage, stop, fault }))
+        Ok((Some(Answer { usage, stop, fault }), sent))
     }
 
-    fn streamed(&self, reply: &Reply) -> Result<Option<Answer>, Failed> {
+    fn streamed(&self, reply: &Reply, whole: Option<&str>) -> Result<Option<Answer>, Failed> {
         let Some(frames) = self.upstream_frames()? else { return Ok(None) };
         let (bytes, transcoder) = self.transcode(reply, &frames);
         let said = Said::read(self.client, &bytes)?;
         said.check_ending(self.client, &transcoder)?;
         self.expect_stream(&bytes, &said)?;
-        if self.read("upstream.json").is_some()
-            && let Some(whole) = self.read("client.json")
-        {
-            let whole = dialect::fold_message(self.client, &whole);
+        if let Some(whole) = whole {
+            let whole = dialect::fold_message(self.client, whole);
             equal("folded stream and whole answer", &summary(&whole), &summary(&said.folded))?;
         }
         for cut in 0..frames.len() {
@@ -427,7 +429,14 @@ fn summary(folded: &Folded) -> String {
             _ => &block.text,
         };
         text += &format!("{:?} {said:?} {:?}", block.block, block.seal);
-        text += &format!(" {:?} {:?} {}\n", block.citations, block.logprobs, block.raw);
+        let citations = block.citations.iter().map(|raw| {
+            let mut citation: Value = serde_json::from_str(raw).unwrap();
+            // Its place in the list, which only a stream has to say.
+            citation.as_object_mut().unwrap().shift_remove("index");
+            citation
+        });
+        let citations: Vec<_> = citations.collect();
+        text += &format!(" {citations:?} {:?} {}\n", block.logprobs, block.raw);
     }
     text + &format!("{:?}\n{:?}\n{:#?}\n", folded.stop, folded.fault, folded.usage)
 }

@@ -5,6 +5,7 @@
 //! to the [`Loss`]. Never: invents a field that the client did not ask for.
 
 use super::anthropic_parameters;
+use super::expect::is_json;
 use super::seal;
 use super::{Malformed, Manner};
 use crate::chat::{
@@ -350,7 +351,7 @@ fn write_input(block: &mut Object<'_>, arguments: &str, part: &Part<'_>, loss: &
     let arguments = arguments.trim();
     if arguments.is_empty() {
         block.raw("input", "{}");
-    } else if json_read::is_object(arguments) && readable(arguments) {
+    } else if json_read::is_object(arguments) && is_json(arguments) {
         block.raw("input", arguments);
     } else {
         loss.push(part.place, Reason::Approximated);
@@ -358,10 +359,6 @@ fn write_input(block: &mut Object<'_>, arguments: &str, part: &Part<'_>, loss: &
         input.text("arguments", arguments);
         input.end();
     }
-}
-
-fn readable(json: &str) -> bool {
-    sonic_rs::from_str::<sonic_rs::LazyValue<'_>>(json).is_ok()
 }
 
 fn write_result(

@@ -4,6 +4,7 @@
 
 use super::Malformed;
 use crate::wire::json_read;
+use crate::wire::json_scan;
 use std::borrow::Cow;
 use std::fmt::Display;
 
@@ -43,4 +44,9 @@ pub(super) fn count(path: impl Display, raw: &str) -> Result<u64, Malformed> {
 
 pub(super) fn present<T>(path: impl Display, value: Option<T>) -> Result<T, Malformed> {
     value.ok_or_else(|| Malformed::at(path, "is required"))
+}
+
+/// Whether a text is one JSON value of bounded depth.
+pub(super) fn is_json(text: &str) -> bool {
+    json_scan::validate(text.as_bytes(), json_scan::DEPTH_MAX).is_ok()
 }

@@ -28,17 +28,22 @@ mod bedrock_request;
 mod bedrock_request_out;
 mod bedrock_response;
 mod bedrock_response_out;
+mod citations;
 pub mod errors;
 mod expect;
 mod gemini_request;
 mod gemini_response;
 mod model_family;
+mod openai_chat_calls;
+mod openai_chat_message;
+mod openai_chat_parameters;
 mod openai_chat_request;
 mod openai_chat_request_out;
 mod openai_chat_response;
 mod openai_chat_response_out;
 mod openai_responses_request;
 mod openai_responses_response;
+mod reasoning_details;
 mod seal;
 mod tap;
 mod tokens;
@@ -199,9 +204,10 @@ impl Decoder {
 
     /// Says the events of one frame. A frame that cannot be read becomes [`Event::Error`].
     pub fn frame(&mut self, frame: Frame<'_>, out: Sink<'_>) {
-        if frame.exception {
+        if frame.exception
+            && let Some(fault) = errors::of_frame(Dialect::Bedrock, &frame)
+        {
             // Bedrock's, whatever language the model's chunks are in.
-            let fault = bedrock_exceptions::read(frame.name.unwrap_or_default(), frame.data);
             out(Event::Error(fault));
             return;
         }
