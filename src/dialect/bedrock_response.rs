@@ -6,7 +6,7 @@
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>
 
 use super::bedrock_content::redacted;
-use super::{bedrock_citations as citations, bedrock_exceptions as exceptions, seal};
+use super::{bedrock_citations as citations, seal};
 use crate::chat::{
     Block, Delta, Dialect, ErrorKind, Event, Fault, Raw, Sink, Stop, StopReason, Usage,
 };
@@ -26,10 +26,6 @@ pub struct Decoder {
 impl Decoder {
     pub(super) fn frame(&mut self, frame: Frame<'_>, out: Sink<'_>) {
         let name = frame.name.unwrap_or_default();
-        if frame.exception {
-            out(Event::Error(exceptions::read(name, frame.data)));
-            return;
-        }
         let known = matches!(
             name,
             "messageStart"
@@ -251,4 +247,270 @@ fn said_usage(raw: Raw<'_>, out: Sink<'_>) {
         .and_then(|tier| json_read::text_field(tier, "type"))
         .map(Cow::into_owned);
     out(Event::Usage(usage));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Folded;
+    use crate::dialect::{Reply, Transcoder, fold_message};
+    use crate::wire::aws_event_stream::Splitter;
+    use crate::wire::frames::{Frames, Framing};
+
+    type Lines<'l> = &'l [(&'l str, &'l str)];
+
+    fn reply() -> Reply {
+        Reply { latency_ms: 120, ..Reply::default() }
+    }
+
+    /// Frames through decoder, sequencer and encoder.
+    fn transcode(lines: Lines<'_>) -> (Vec<(String, String)>, Transcoder) {
+        let mut transcoder = Transcoder::new(Dialect::Bedrock, Dialect::Bedrock, reply());
+        let mut frames = Frames::new(Framing::AwsEventStream);
+        for (name, data) in lines {
+            let exception = name.ends_with("Exception");
+            transcoder.feed(Frame { name: Some(name), exception, data }, &mut frames);
+        }
+        transcoder.finish(&mut frames);
+        let mut seen = Vec::new();
+        let mut each = |frame: Frame<'_>| {
+            let name = frame.name.unwrap_or_default();
+            assert_eq!(frame.exception, name.ends_with("Exception"));
+            seen.push((name.to_owned(), frame.data.to_owned()));
+        };
+        Splitter::new(1 << 20).feed(frames.bytes(), &mut each).unwrap();
+        (seen, transcoder)
+    }
+
+    const STREAM: Lines<'static> = &[
+        ("messageStart", r#"{"role":"assistant"}"#),
+        (
+            "contentBlockDelta",
+            r#"{"delta":{"reasoningContent":{"text":"hm"}},"contentBlockIndex":0}"#,
+        ),
+        (
+            "contentBlockDelta",
+            r#"{"delta":{"reasoningContent":{"signature":"EqQB"}},"contentBlockIndex":0}"#,
+        ),
+        ("contentBlockStop", r#"{"contentBlockIndex":0}"#),
+        (
+            "contentBlockDelta",
+            r#"{"delta":{"reasoningContent":{"redactedContent":"Zm9v"}},"contentBlockIndex":1}"#,
+        ),
+        ("contentBlockStop", r#"{"contentBlockIndex":1}"#),
+        ("contentBlockDelta", r#"{"delta":{"text":"Zürich \"x\""},"contentBlockIndex":2}"#),
+        (
+            "contentBlockDelta",
+            r#"{"delta":{"citation":{"title":"T","sourceContent":[{"text":"q"}],"location":{"documentChar":{"documentIndex":0,"start":1,"end":2}}}},"contentBlockIndex":2}"#,
+        ),
+        ("contentBlockStop", r#"{"contentBlockIndex":2}"#),
+        (
+            "contentBlockStart",
+            r#"{"start":{"toolUse":{"toolUseId":"t1","name":"f"}},"contentBlockIndex":3}"#,
+        ),
+        ("contentBlockDelta", r#"{"delta":{"toolUse":{"input":"{\"a\":"}},"contentBlockIndex":3}"#),
+        ("contentBlockDelta", r#"{"delta":{"toolUse":{"input":" 1}"}},"contentBlockIndex":3}"#),
+        ("contentBlockStop", r#"{"contentBlockIndex":3}"#),
+        (
+            "contentBlockStart",
+            r#"{"start":{"toolUse":{"toolUseId":"t2","name":"g"}},"contentBlockIndex":4}"#,
+        ),
+        ("contentBlockStop", r#"{"contentBlockIndex":4}"#),
+        ("messageStop", r#"{"stopReason":"tool_use"}"#),
+        (
+            "metadata",
+            r#"{"usage":{"inputTokens":4,"outputTokens":3,"totalTokens":18,"cacheReadInputTokens":5,"cacheWriteInputTokens":6,"cacheDetails":[{"ttl":"1h","inputTokens":2},{"ttl":"5m","inputTokens":4}]},"metrics":{"latencyMs":120}}"#,
+        ),
+    ];
+
+    #[test]
+    fn a_stream_is_written_as_it_was_read() {
+        let (seen, transcoder) = transcode(STREAM);
+        let seen: Vec<_> = seen.iter().map(|(n, d)| (n.as_str(), d.as_str())).collect();
+        assert_eq!(seen, STREAM);
+        assert_eq!(transcoder.usage().prompt(), 15);
+        assert_eq!(transcoder.usage().cache_write_1h, Some(2));
+    }
+
+    #[test]
+    fn padding_unknown_events_and_unknown_members_are_passed_over() {
+        let (seen, _) = transcode(&[
+            ("messageStart", r#"{"p":"abc","role":"assistant"}"#),
+            ("gatewayNote", "7"),
+            (
+                "contentBlockDelta",
+                r#"{"p":"ab","contentBlockIndex":0,"delta":{"text":"a","new":1}}"#,
+            ),
+            ("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"text":""}}"#),
+            ("contentBlockStop", r#"{"contentBlockIndex":0,"p":"a"}"#),
+            ("messageStop", r#"{"stopReason":"something_new"}"#),
+            ("metadata", "{}"),
+        ]);
+        let names: Vec<_> = seen.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["messageStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"]
+        );
+        assert_eq!(seen[3].1, r#"{"stopReason":"end_turn"}"#);
+        assert!(seen[4].1.contains(r#""inputTokens":0,"outputTokens":0,"totalTokens":0"#));
+    }
+
+    #[test]
+    fn every_cut_is_an_exception_and_no_end() {
+        for cut in 0..STREAM.len() {
+            let (seen, transcoder) = transcode(&STREAM[..cut]);
+            let (name, data) = seen.last().unwrap();
+            if cut == STREAM.len() - 1 {
+                assert_eq!((name.as_str(), transcoder.fault()), ("metadata", None));
+            } else {
+                assert_eq!(name, "internalServerException", "cut at {cut}");
+                assert!(data.contains("closed the stream"), "{data}");
+                assert!(seen.iter().all(|(name, _)| name != "messageStop"));
+            }
+        }
+    }
+
+    #[test]
+    fn exceptions_keep_their_name_and_message() {
+        for (name, kind) in [
+            ("throttlingException", ErrorKind::RateLimit),
+            ("serviceUnavailableException", ErrorKind::Overloaded),
+            ("modelStreamErrorException", ErrorKind::Api),
+            ("validationException", ErrorKind::InvalidRequest),
+            ("internalServerException", ErrorKind::Api),
+        ] {
+            let (seen, transcoder) =
+                transcode(&[STREAM[0], (name, r#"{"message":"slow \"down\""}"#)]);
+            assert_eq!(seen[1], (name.to_owned(), r#"{"message":"slow \"down\""}"#.to_owned()));
+            assert_eq!(transcoder.fault().map(|fault| fault.kind), Some(kind));
+        }
+    }
+
+    #[test]
+    fn a_garbled_answer_is_a_fault_but_its_tokens_count() {
+        let (seen, transcoder) = transcode(&[
+            STREAM[0],
+            ("messageStop", r#"{"stopReason":"malformed_tool_use"}"#),
+            ("metadata", r#"{"usage":{"inputTokens":4,"outputTokens":3,"totalTokens":7}}"#),
+        ]);
+        assert_eq!(seen[1].0, "internalServerException");
+        assert!(seen[1].1.contains("malformed_tool_use"));
+        assert_eq!(transcoder.usage().total(), 7);
+    }
+
+    fn whole(body: &str) -> (Folded, String) {
+        let folded = fold_message(Dialect::Bedrock, body);
+        let mut out = Vec::new();
+        encode_message(&folded, &reply(), &mut out);
+        (folded, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_whole_answer_is_written_as_it_was_read() {
+        let body = r#"{"output":{"message":{"role":"assistant","content":[{"reasoningContent":{"reasoningText":{"text":"hm","signature":"EqQB"}}},{"reasoningContent":{"redactedContent":"Zm9v"}},{"text":"a"},{"citationsContent":{"content":[{"text":"b"}],"citations":[{"title":"T","sourceContent":[{"text":"q"}],"location":{"documentPage":{"documentIndex":0,"start":1,"end":2}}}]}},{"toolUse":{"toolUseId":"t","name":"f","input":{"z":1.0, "a":2}}}]}},"stopReason":"stop_sequence","additionalModelResponseFields":{"stop_sequence":"END"},"usage":{"inputTokens":4,"outputTokens":3,"totalTokens":7},"metrics":{"latencyMs":120},"serviceTier":{"type":"flex"}}"#;
+        assert_eq!(whole(body).1, body);
+    }
+
+    #[test]
+    fn stream_and_whole_answer_fold_alike() {
+        let body = r#"{"output":{"message":{"role":"assistant","content":[{"text":"a"},{"toolUse":{"toolUseId":"t","name":"f","input":{}}}]}},"stopReason":"end_turn","usage":{"inputTokens":4,"outputTokens":3,"totalTokens":7},"metrics":{"latencyMs":120}}"#;
+        let (folded, _) = whole(body);
+        // A call makes the stop reason, whatever the upstream says.
+        assert_eq!(folded.stop.unwrap().reason, StopReason::ToolUse);
+        let (_, transcoder) = transcode(&[
+            ("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"text":"a"}}"#),
+            ("contentBlockStop", r#"{"contentBlockIndex":0}"#),
+            (
+                "contentBlockStart",
+                r#"{"contentBlockIndex":1,"start":{"toolUse":{"toolUseId":"t","name":"f"}}}"#,
+            ),
+            ("messageStop", r#"{"stopReason":"end_turn"}"#),
+        ]);
+        assert_eq!(transcoder.stop().map(|stop| stop.reason), Some(StopReason::ToolUse));
+        assert!(transcoder.ended() && transcoder.fault().is_none());
+    }
+
+    #[test]
+    fn bodies_that_are_no_answer_are_faults() {
+        for (body, message) in [
+            (r#"{"message":"bad key"}"#, "bad key"),
+            ("{}", "the upstream's answer is no Converse answer"),
+            ("<html>", "the upstream's answer is no Converse answer"),
+        ] {
+            assert_eq!(whole(body).0.fault.unwrap().message, message);
+        }
+        let (folded, out) = whole(r#"{"stopReason":"guardrail_intervened"}"#);
+        assert!(folded.fault.is_none());
+        assert!(out.starts_with(r#"{"output":{"message":{"role":"assistant","content":[]}},"stopReason":"content_filtered""#));
+    }
+
+    #[test]
+    fn foreign_seals_come_back_through_a_client() {
+        use crate::chat::{Loss, PartKind};
+        let foreign = Seal {
+            dialect: Dialect::OpenAiResponses,
+            data: "gAA:=A".into(),
+            id: Some("rs_1".into()),
+        };
+        let events = [
+            Event::Open { slot: 0, block: Block::Thinking },
+            Event::Delta { slot: 0, delta: Delta::Seal(foreign.clone()) },
+            Event::Close { slot: 0 },
+            Event::Open { slot: 1, block: Block::Redacted(foreign.clone()) },
+            Event::Close { slot: 1 },
+            Event::Open { slot: 2, block: Block::ToolUse { id: "t".into(), name: "f".into() } },
+            Event::Delta { slot: 2, delta: Delta::Seal(foreign.clone()) },
+            Event::Close { slot: 2 },
+            Event::Open { slot: 3, block: Block::Text },
+            Event::Close { slot: 3 },
+        ];
+        let mut encoder = Encoder::new(&reply());
+        let mut frames = Frames::new(Framing::AwsEventStream);
+        let mut folded = Folded::default();
+        for event in &events {
+            encoder.event(event, &mut frames);
+            folded.push(event);
+        }
+        let mut indexes = Vec::new();
+        let mut each = |frame: Frame<'_>| {
+            if frame.name == Some("contentBlockStop") {
+                indexes.push(frame.data.to_owned());
+            }
+        };
+        Splitter::new(1 << 20).feed(frames.bytes(), &mut each).unwrap();
+        let expected: Vec<_> = (0..4).map(|i| format!("{{\"contentBlockIndex\":{i}}}")).collect();
+        assert_eq!(indexes, expected);
+
+        let mut out = Vec::new();
+        encode_message(&folded, &reply(), &mut out);
+        let answer: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let body = serde_json::json!({ "messages": [answer["output"]["message"]] }).to_string();
+        let mut loss = Loss::default();
+        let request = super::super::bedrock_request::decode(&body, &mut loss).unwrap();
+        let parts = &request.turns[0].parts;
+        assert_eq!(parts.len(), 3);
+        assert!(parts.iter().all(|part| part.seal.as_ref() == Some(&foreign)), "{parts:?}");
+        assert!(matches!(parts[2].kind, PartKind::ToolUse { .. }));
+    }
+
+    use crate::chat::Seal;
+
+    proptest::proptest! {
+        #[test]
+        fn any_frame_is_survived(
+            frames in proptest::collection::vec(
+                (proptest::sample::select(vec![
+                    "messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop",
+                    "messageStop", "metadata", "xException", "x",
+                ]), "[\\[\\]{}:,\"a-z0-9]{0,40}|\\{\"contentBlockIndex\":[0-3],\"(delta|start)\":\\{\"(text|toolUse|reasoningContent)\":(\"x\"|\\{\"(text|input|signature|redactedContent|toolUseId)\":\"x\"\\})\\}\\}"),
+                0..12,
+            ),
+        ) {
+            let lines: Vec<_> = frames.iter().map(|(name, data)| (*name, data.as_str())).collect();
+            let (seen, transcoder) = transcode(&lines);
+            proptest::prop_assert!(transcoder.ended());
+            let endings = seen.iter().filter(|(n, _)| n == "metadata" || n.ends_with("Exception"));
+            proptest::prop_assert_eq!(endings.count(), 1);
+        }
+    }
 }

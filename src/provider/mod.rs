@@ -5,6 +5,7 @@
 //! connection, reads a file or an environment variable, or fetches a token (the control thread
 //! does; a token arrives here as a value).
 
+pub mod aws_sigv4;
 pub mod catalog;
 pub mod credentials;
 pub mod endpoint;
