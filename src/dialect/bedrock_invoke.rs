@@ -9,8 +9,8 @@
 use super::bedrock_family::Family;
 use super::bedrock_response_out as converse;
 use super::{
-    Decoder, Dialect, Malformed, Reply, bedrock_exceptions as exceptions, bedrock_prompt,
-    bedrock_request,
+    Dialect, Malformed, Reply, bedrock_exceptions as exceptions, bedrock_prompt, bedrock_request,
+    errors,
 };
 use crate::chat::{
     Block, Delta, Event, Extra, FieldNames, Folded, Loss, Part, PartKind, Reason, Request,
@@ -376,22 +376,10 @@ impl TextEncoder {
 /// only one of them on Bedrock. A failure is an exception there, and an event elsewhere.
 pub fn reframe(dialect: Dialect, frame: Frame<'_>, out: &mut Frames) {
     let chunks = out.framing() == Framing::AwsInvokeChunks;
-    if frame.exception {
-        let fault = exceptions::read(frame.name.unwrap_or_default(), frame.data);
+    let failed = (chunks || frame.exception).then(|| errors::of_frame(dialect, &frame)).flatten();
+    if let Some(fault) = failed {
         super::Encoder::new(dialect, Reply::default()).event(&Event::Error(fault), out);
         return;
-    }
-    if chunks && frame.name == Some("error") {
-        let mut failed = false;
-        Decoder::new(dialect).frame(frame, &mut |event| {
-            if let Event::Error(fault) = event {
-                exceptions::write(&fault, out);
-                failed = true;
-            }
-        });
-        if failed {
-            return;
-        }
     }
     out.begin(frame.name).extend_from_slice(frame.data.as_bytes());
     out.end();
@@ -603,7 +591,7 @@ mod tests {
             let last = (Some("throttlingException".to_owned()), r#"{"message":"slow"}"#.to_owned());
             assert_eq!(seen.last(), Some(&last));
             let cut = stream(shape, &STREAM[..2]);
-            assert_eq!(cut.last().unwrap().0.as_deref(), Some("modelStreamErrorException"));
+            assert_eq!(cut.last().unwrap().0.as_deref(), Some("internalServerException"));
         }
     }
 
@@ -616,6 +604,29 @@ mod tests {
         let mut out = Frames::new(Framing::Sse);
         reframe(Dialect::Anthropic, Frame { name: Some("ping"), exception: false, data }, &mut out);
         assert_eq!(out.bytes(), format!("event: ping\ndata: {data}\n\n").as_bytes());
+        let failure = Frame {
+            name: Some("throttlingException"),
+            exception: true,
+            data: r#"{"message":"slow"}"#,
+        };
+        let mut out = Frames::new(Framing::Sse);
+        reframe(Dialect::Anthropic, failure, &mut out);
+        let event = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}"#;
+        let said = String::from_utf8(out.bytes().to_vec()).unwrap();
+        assert_eq!(
+            said,
+            format!(
+                "event: error
+data: {event}
+
+"
+            )
+        );
+        let mut out = Frames::new(Framing::AwsInvokeChunks);
+        let frame = Frame { name: Some("error"), exception: false, data: event };
+        reframe(Dialect::Anthropic, frame, &mut out);
+        let expected = (Some("throttlingException".to_owned()), r#"{"message":"slow"}"#.to_owned());
+        assert_eq!(chunks(out.bytes()), [expected]);
         let mut out = Frames::new(Framing::AwsInvokeChunks);
         out.begin(None).extend_from_slice(b"[DONE]");
         out.end();

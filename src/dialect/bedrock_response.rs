@@ -363,7 +363,7 @@ mod tests {
             if cut == STREAM.len() - 1 {
                 assert_eq!((name.as_str(), transcoder.fault()), ("metadata", None));
             } else {
-                assert_eq!(name, "modelStreamErrorException", "cut at {cut}");
+                assert_eq!(name, "internalServerException", "cut at {cut}");
                 assert!(data.contains("closed the stream"), "{data}");
                 assert!(seen.iter().all(|(name, _)| name != "messageStop"));
             }

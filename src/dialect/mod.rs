@@ -224,9 +224,10 @@ impl Decoder {
 
     /// Says the events of one frame. A frame that cannot be read becomes [`Event::Error`].
     pub fn frame(&mut self, frame: Frame<'_>, out: Sink<'_>) {
-        if frame.exception {
+        if frame.exception
+            && let Some(fault) = errors::of_frame(Dialect::Bedrock, &frame)
+        {
             // Bedrock's, whatever language the model's chunks are in.
-            let fault = bedrock_exceptions::read(frame.name.unwrap_or_default(), frame.data);
             out(Event::Error(fault));
             return;
         }

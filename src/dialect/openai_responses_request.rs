@@ -361,7 +361,7 @@ fn format<'a>(raw: &'a str, loss: &mut Loss) -> Result<Format<'a>, Malformed> {
         }
     }
     let schema = schema.ok_or_else(|| Malformed::at("text.format.schema", "is required"))?;
-    Ok(Format::JsonSchema { name: title, description, schema: schema.into(), strict })
+    Ok(Format::JsonSchema { name: title, description, schema: Cow::Borrowed(schema), strict })
 }
 
 fn number(raw: &str, path: impl Display) -> Result<Raw<'_>, Malformed> {
