@@ -317,6 +317,7 @@ mod tests {
             "contentBlockStart",
             r#"{"start":{"toolUse":{"toolUseId":"t2","name":"g"}},"contentBlockIndex":4}"#,
         ),
+        ("contentBlockDelta", r#"{"delta":{"toolUse":{"input":"{}"}},"contentBlockIndex":4}"#),
         ("contentBlockStop", r#"{"contentBlockIndex":4}"#),
         ("messageStop", r#"{"stopReason":"tool_use"}"#),
         (
@@ -332,6 +333,20 @@ mod tests {
         assert_eq!(seen, STREAM);
         assert_eq!(transcoder.usage().prompt(), 15);
         assert_eq!(transcoder.usage().cache_write_1h, Some(2));
+    }
+
+    #[test]
+    fn a_call_without_arguments_says_an_empty_object() {
+        let (seen, _) = transcode(&[
+            (
+                "contentBlockStart",
+                r#"{"contentBlockIndex":0,"start":{"toolUse":{"toolUseId":"t","name":"f"}}}"#,
+            ),
+            ("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"toolUse":{"input":""}}}"#),
+            ("contentBlockStop", r#"{"contentBlockIndex":0}"#),
+        ]);
+        assert_eq!(seen[2].1, r#"{"delta":{"toolUse":{"input":"{}"}},"contentBlockIndex":0}"#);
+        assert_eq!(seen[3].0, "contentBlockStop");
     }
 
     #[test]
