@@ -35,7 +35,8 @@ pub struct Frame<'a> {
 pub struct Frames {
     framing: Framing,
     buf: Vec<u8>,
-    /// Where the frame being written starts (AWS framing patches its lengths at the end).
+    /// Where the frame being written starts (AWS framing patches its lengths at the end), or its
+    /// JSON (server-sent events).
     begun: usize,
     /// Where the JSON of the chunk being written starts, to be put into base64 at the end.
     chunk: Option<usize>,
@@ -65,6 +66,7 @@ impl Frames {
                     self.buf.push(b'\n');
                 }
                 self.buf.extend_from_slice(b"data: ");
+                self.begun = self.buf.len();
             }
             Framing::AwsEventStream => {
                 aws_event_stream::begin(&mut self.buf, "event", name.unwrap_or_default());
@@ -97,7 +99,10 @@ impl Frames {
 
     pub fn end(&mut self) {
         match self.framing {
-            Framing::Sse => self.buf.extend_from_slice(b"\n\n"),
+            Framing::Sse => {
+                self.unbreak();
+                self.buf.extend_from_slice(b"\n\n");
+            }
             Framing::AwsEventStream => aws_event_stream::end(&mut self.buf, self.begun),
             Framing::AwsInvokeChunks => {
                 if let Some(start) = self.chunk.take() {
@@ -123,6 +128,19 @@ impl Frames {
                 self.buf.extend_from_slice(b"{}");
                 aws_event_stream::end(&mut self.buf, begun);
             }
+        }
+    }
+
+    /// A raw value may come with line breaks between its members, which would end the line: in
+    /// JSON they are white space, so they become blanks.
+    fn unbreak(&mut self) {
+        let Some(data) = self.buf.get_mut(self.begun..) else { return };
+        let mut rest = data;
+        while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+            let (_, from) = rest.split_at_mut(at);
+            let Some((byte, after)) = from.split_first_mut() else { return };
+            *byte = b' ';
+            rest = after;
         }
     }
 
