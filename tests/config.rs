@@ -531,3 +531,22 @@ fn the_schema_describes_every_section_and_refuses_others() {
         assert_eq!(definition["additionalProperties"], json!(false), "{name}");
     }
 }
+
+#[test]
+fn a_mangled_file_is_refused_and_brings_nothing_down() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut refused = 0;
+    for _ in 0..300 {
+        let mut bytes = SUPPORTED.as_bytes().to_vec();
+        let from = random.usize(..bytes.len());
+        let to = (from + random.usize(1..12)).min(bytes.len());
+        let filling: &[u8] =
+            random.choice([&b""[..], b"{", b"\"", b"null", b"-1e9", b"[]"]).unwrap();
+        bytes.splice(from..to, filling.iter().copied());
+        if let Err(said) = read(&String::from_utf8_lossy(&bytes)) {
+            assert!(!said.is_empty());
+            refused += 1;
+        }
+    }
+    assert!(refused > 200, "{refused} of 300");
+}

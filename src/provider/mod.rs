@@ -9,10 +9,10 @@ pub mod catalog;
 pub mod credentials;
 pub mod endpoint;
 pub mod header_filter;
+mod manners;
 pub mod model_name;
 
-use crate::chat::Dialect;
-use crate::dialect::Manner;
+use crate::dialect::{Dialect, Manner};
 use crate::provider::model_name::Family;
 use crate::wire::frames::Framing;
 use std::borrow::Cow;
@@ -381,6 +381,8 @@ pub struct Endpoint<'p> {
     pub target: String,
     /// The model as the upstream knows it: what goes into the body, where it goes there.
     pub model: &'p str,
+    /// `anthropic-version`, where the alias names one.
+    pub anthropic_version: Option<&'p str>,
     pub dialect: Dialect,
     pub framing: Framing,
     pub envelope: Envelope,
