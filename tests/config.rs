@@ -143,7 +143,7 @@ fn a_misspelt_field_is_named_with_its_place_and_what_was_meant() {
 fn all_faults_of_shape_are_told_at_once() {
     let document = json!({
         "verison": 2,
-        "client": {"max_request_body_size_mb": "64", "alowed_origins": []},
+        "client": {"max_request_body_size_mb": "64", "alowed_origins": [], "log_retention_days": 5_000_000_000_u64},
         "server": {"read_buffer_size": 12, "max_headers": 2.5},
         "providers": {"openai": {"keys": [{"name": 7, "weight": -1}]}},
         "governance": {"routing_rules": [{"id": "r", "name": "r", "scope": "teams"}]},
@@ -155,6 +155,7 @@ fn all_faults_of_shape_are_told_at_once() {
         found,
         [
             "client.alowed_origins: unknown field; did you mean `allowed_origins`?",
+            "client.log_retention_days: must be at most 4294967295",
             "client.max_request_body_size_mb: expected a whole number, found a text",
             "governance.routing_rules[0].scope: \
              expected one of `global`, `customer`, `team`, `virtual_key`; did you mean `team`?",

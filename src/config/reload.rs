@@ -4,7 +4,7 @@
 //! be used changes nothing. Never: hands the same file out twice, unless the signal asks for it.
 //!
 //! Two threads of its own, since file events and signals come by blocking calls; what becomes of
-//! them is decided in [`Reloader`], which does no I/O.
+//! them is decided in `Reloader`, which does no I/O.
 
 use crate::config::Snapshot;
 use crate::config::load::{FILE, Unusable, process_env, read, unreadable};
