@@ -143,7 +143,7 @@ fn a_misspelt_field_is_named_with_its_place_and_what_was_meant() {
 fn all_faults_of_shape_are_told_at_once() {
     let document = json!({
         "verison": 2,
-        "client": {"max_request_body_size_mb": "64", "alowed_origins": []},
+        "client": {"max_request_body_size_mb": "64", "alowed_origins": [], "log_retention_days": 5_000_000_000_u64},
         "server": {"read_buffer_size": 12, "max_headers": 2.5},
         "providers": {"openai": {"keys": [{"name": 7, "weight": -1}]}},
         "governance": {"routing_rules": [{"id": "r", "name": "r", "scope": "teams"}]},
@@ -155,6 +155,7 @@ fn all_faults_of_shape_are_told_at_once() {
         found,
         [
             "client.alowed_origins: unknown field; did you mean `allowed_origins`?",
+            "client.log_retention_days: must be at most 4294967295",
             "client.max_request_body_size_mb: expected a whole number, found a text",
             "governance.routing_rules[0].scope: \
              expected one of `global`, `customer`, `team`, `virtual_key`; did you mean `team`?",
@@ -530,4 +531,23 @@ fn the_schema_describes_every_section_and_refuses_others() {
     for (name, definition) in definitions.iter().filter(|(_, of)| of["type"] == "object") {
         assert_eq!(definition["additionalProperties"], json!(false), "{name}");
     }
+}
+
+#[test]
+fn a_mangled_file_is_refused_and_brings_nothing_down() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut refused = 0;
+    for _ in 0..300 {
+        let mut bytes = SUPPORTED.as_bytes().to_vec();
+        let from = random.usize(..bytes.len());
+        let to = (from + random.usize(1..12)).min(bytes.len());
+        let filling: &[u8] =
+            random.choice([&b""[..], b"{", b"\"", b"null", b"-1e9", b"[]"]).unwrap();
+        bytes.splice(from..to, filling.iter().copied());
+        if let Err(said) = read(&String::from_utf8_lossy(&bytes)) {
+            assert!(!said.is_empty());
+            refused += 1;
+        }
+    }
+    assert!(refused > 200, "{refused} of 300");
 }

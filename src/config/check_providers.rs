@@ -2,7 +2,6 @@
 //!
 //! In: the section as written. Out: [`Providers`], or faults. Never: guesses at an address.
 
-use crate::chat::Dialect;
 use crate::config::check::is_header_name;
 use crate::config::fault::{Faults, Path};
 use crate::config::file_providers::{
@@ -11,6 +10,7 @@ use crate::config::file_providers::{
 use crate::config::network::{self, Lookup};
 use crate::config::shape::suggestion;
 use crate::config::{EmptyLists, Providers};
+use crate::dialect::Dialect;
 use crate::provider::{
     Auth, Kind, Network, Operation, Provider, Proxy, Row, Secret, Transport, catalog,
 };

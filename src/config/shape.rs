@@ -155,7 +155,13 @@ impl<'s> Walk<'s, '_> {
         let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
         let Some(value) = number.as_f64() else { return };
         let low = bound("minimum").filter(|low| value < *low);
-        let high = bound("maximum").filter(|high| value > *high);
+        let widest = match schema.get("format").and_then(Value::as_str) {
+            Some("uint8") => Some(f64::from(u8::MAX)),
+            Some("uint16") => Some(f64::from(u16::MAX)),
+            Some("uint32") => Some(f64::from(u32::MAX)),
+            _ => None,
+        };
+        let high = bound("maximum").or(widest).filter(|high| value > *high);
         if let Some(low) = low {
             self.faults.push(path, format!("must be at least {low}"));
         } else if let Some(high) = high {

@@ -4,7 +4,7 @@
 //! model. Out: an [`Endpoint`]. Never: allocates more than the path (and the server's name, where
 //! a Bedrock model brings its own region); never looks a name up.
 
-use crate::chat::Dialect;
+use crate::dialect::Dialect;
 use crate::provider::catalog::AZURE_API_VERSION;
 use crate::provider::model_name::{Family, alias_of, aws_region, family};
 use crate::provider::{Alias, Auth, Endpoint, Key, Models, Operation, Origin, Provider, Spoken};
@@ -59,7 +59,8 @@ pub fn resolve<'p>(
     target.push_str(base_path);
     place.fill(overridden.unwrap_or(own), &mut target)?;
     let Spoken { dialect, framing, envelope, .. } = *spoken;
-    Ok(Endpoint { origin, target, model, dialect, framing, envelope })
+    let anthropic_version = alias.and_then(|alias| alias.anthropic_version.as_deref());
+    Ok(Endpoint { origin, target, model, anthropic_version, dialect, framing, envelope })
 }
 
 fn spoken(
@@ -238,7 +239,7 @@ pub fn split_url(text: &str) -> Result<(Origin, Box<str>), BadUrl> {
 #[cfg(test)]
 mod tests {
     use super::{BadUrl, NoEndpoint, bedrock_origin, resolve, split_url, vertex_origin};
-    use crate::chat::Dialect;
+    use crate::dialect::Dialect;
     use crate::provider::catalog::row;
     use crate::provider::{Alias, Envelope, Key, Kind, Operation, Provider};
     use crate::wire::frames::Framing;

@@ -12,10 +12,10 @@ pub mod endpoint;
 pub mod google_credential;
 pub mod google_token;
 pub mod header_filter;
+mod manners;
 pub mod model_name;
 
-use crate::chat::Dialect;
-use crate::dialect::Manner;
+use crate::dialect::{Dialect, Manner};
 use crate::provider::model_name::Family;
 use crate::wire::frames::Framing;
 use std::borrow::Cow;
@@ -384,6 +384,8 @@ pub struct Endpoint<'p> {
     pub target: String,
     /// The model as the upstream knows it: what goes into the body, where it goes there.
     pub model: &'p str,
+    /// `anthropic-version`, where the alias names one.
+    pub anthropic_version: Option<&'p str>,
     pub dialect: Dialect,
     pub framing: Framing,
     pub envelope: Envelope,
