@@ -30,6 +30,13 @@ pub struct Held {
     pub amount: u64,
 }
 
+impl Held {
+    /// Start of the window that it was reserved in.
+    pub fn start(self) -> i64 {
+        standing_of(self.tag, 0).start
+    }
+}
+
 /// Why an amount was not reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Short {

@@ -144,9 +144,10 @@ fn message(reason: Reason, limit: &Limit, excess: Excess) -> String {
         let asked = limit.amount(excess.asked);
         format!("{used} of {max} {unit}{per} used or reserved, this request may take {asked}")
     };
-    let reset = excess.resets_at.map_or_else(
-        || "does not reset in time".to_owned(),
-        |at| format!("resets at {}", windows::rfc3339(at)),
-    );
+    let reset = match excess.resets_at {
+        Some(at) => format!("resets at {}", windows::rfc3339(at)),
+        None if excess.asked > excess.max => "more than the whole limit".to_owned(),
+        None => "does not reset".to_owned(),
+    };
     format!("{}: {what} of {kind} `{name}`: {standing}; {reset}", reason.as_str())
 }
