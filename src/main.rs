@@ -4,18 +4,22 @@
 //! listen. Then this thread is the control thread. End: at SIGTERM or SIGINT the workers drain.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use finops_gateway::config::Snapshot;
-use finops_gateway::config::cli::{self, Command, Flags};
+use finops_gateway::config::cli::{self, Arguments, Command, Driver, LogLevel, LogStyle, Stop};
+use finops_gateway::config::load::{load, process_env};
+use finops_gateway::config::reload::{self, Reload};
 use finops_gateway::control::{demo, resolver};
 use finops_gateway::gateway::station::{self, Mail, Outfit};
 use finops_gateway::net::tls;
 use finops_gateway::net::upstream::Lookup;
 use finops_gateway::observe::{Registry, log};
 use finops_gateway::worker::{self, Seat, ring};
+use tokio::sync::watch;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,16 +40,45 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, String> {
-    let flags = cli::parse();
-    log::configure(flags.log_level(), flags.log_pretty());
-    match flags.command {
-        Some(Command::Check) => return Ok(cli::check(&flags)),
-        Some(Command::Schema) => return Ok(cli::schema()),
+    let flags = match Arguments::parse_from(std::env::args_os()) {
+        Ok(flags) => flags,
+        Err(Stop { text, code: 0 }) => {
+            print!("{text}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(Stop { text, code }) => {
+            eprint!("{text}");
+            return Ok(ExitCode::from(code));
+        }
+    };
+    let level = match flags.log_level {
+        LogLevel::Debug => log::Level::Debug,
+        LogLevel::Info => log::Level::Info,
+        LogLevel::Warn => log::Level::Warn,
+        LogLevel::Error => log::Level::Error,
+    };
+    log::configure(level, flags.log_style == LogStyle::Pretty);
+    let mut out = std::io::stdout();
+    let printed = |error: std::io::Error| error.to_string();
+    match &flags.command {
+        Some(Command::Check { file }) => {
+            let code = cli::run_check(&flags, file.as_deref(), &process_env, &mut out);
+            return Ok(ExitCode::from(code.map_err(printed)?));
+        }
+        Some(Command::Schema) => {
+            cli::run_schema(&mut out).map_err(printed)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Some(Command::Demo) | None => {}
     }
-    let snapshot = Arc::new(cli::load(&flags)?);
+    let loaded = load(&flags.app_dir(&process_env), &process_env)
+        .map_err(|unusable| unusable.to_string())?;
+    let snapshot = Arc::new(loaded.snapshot);
+    for note in &snapshot.notes {
+        log::warn(note, &[]);
+    }
     let running = start(&flags, &snapshot)?;
-    control(&flags, running, &snapshot)?;
+    control(&flags, running, snapshot, loaded.digest)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -57,10 +90,10 @@ struct Running {
     threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
-fn start(flags: &Flags, snapshot: &Arc<Snapshot>) -> Result<Running, String> {
+fn start(flags: &Arguments, snapshot: &Arc<Snapshot>) -> Result<Running, String> {
     let roots = std::thread::spawn(system_roots);
     let (driver, refused) =
-        ring::probe(flags.driver()).map_err(|error| format!("io_uring is refused: {error}"))?;
+        ring::probe(wanted(flags)).map_err(|error| format!("io_uring is refused: {error}"))?;
     match refused {
         Some(error) => log::warn(
             "io_uring is refused here: serving with epoll",
@@ -70,7 +103,7 @@ fn start(flags: &Flags, snapshot: &Arc<Snapshot>) -> Result<Running, String> {
     }
     let (reserved, address) = reserve(flags)?;
     let cpus = worker::cpus();
-    let workers = flags.workers.unwrap_or(cpus.len()).max(1);
+    let workers = flags.workers.map_or(cpus.len(), NonZero::get);
     let registry = Registry::new(workers);
     let (ask, lookups) = flume::bounded(LOOKUPS_MAX);
     let (ready, listening) = flume::bounded(workers);
@@ -116,6 +149,14 @@ fn start(flags: &Flags, snapshot: &Arc<Snapshot>) -> Result<Running, String> {
     Ok(Running { address, mail, lookups, threads })
 }
 
+fn wanted(flags: &Arguments) -> ring::Wanted {
+    match flags.driver {
+        Driver::Auto => ring::Wanted::Auto,
+        Driver::IoUring => ring::Wanted::IoUring,
+        Driver::Epoll => ring::Wanted::Epoll,
+    }
+}
+
 fn worker_failure(threads: Vec<JoinHandle<std::io::Result<()>>>) -> String {
     for thread in threads {
         match thread.join() {
@@ -134,8 +175,8 @@ fn system_roots() -> Vec<rustls::pki_types::CertificateDer<'static>> {
 
 /// Binds the address without listening, so that port 0 becomes a number that all workers share,
 /// and an address in use is noticed before anything starts.
-fn reserve(flags: &Flags) -> Result<(socket2::Socket, SocketAddr), String> {
-    let (host, port) = (flags.host.as_str(), flags.port);
+fn reserve(flags: &Arguments) -> Result<(socket2::Socket, SocketAddr), String> {
+    let (host, port) = (flags.host.as_str(), flags.port.get());
     let bad = |error: &dyn std::fmt::Display| format!("cannot listen on {host}:{port}: {error}");
     let mut found: Vec<_> = (host, port).to_socket_addrs().map_err(|error| bad(&error))?.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
@@ -164,35 +205,48 @@ fn in_use(address: SocketAddr) -> std::io::Result<()> {
 }
 
 /// This thread's work until the process ends.
-fn control(flags: &Flags, running: Running, snapshot: &Arc<Snapshot>) -> Result<(), String> {
+fn control(
+    flags: &Arguments,
+    running: Running,
+    snapshot: Arc<Snapshot>,
+    digest: Option<blake3::Hash>,
+) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("no control runtime: {error}"))?;
     let Running { address, mail, lookups, threads } = running;
+    let (changed, reloads) = flume::bounded(4);
+    let dir = flags.app_dir(&process_env);
+    let watching = reload::watch(&dir, digest, changed);
+    let (_watch, unwatched) = watching.map_err(|error| format!("no reload: {error}"))?;
+    if let Some(error) = unwatched {
+        let reason = error.to_string();
+        log::warn("config.json is not watched; SIGHUP reloads it", &[("reason", &reason)]);
+    }
+    let mail: Arc<[_]> = mail.into();
     runtime.block_on(async {
-        let rules = Arc::clone(snapshot);
-        let allowed = move |host: &str, address: IpAddr| may_mean(&rules, host, address);
-        let tell = {
-            let mail = mail.clone();
-            move |host: &str, addresses: Arc<[IpAddr]>| {
-                for worker in &mail {
-                    let news =
-                        Mail::Addresses { host: host.into(), addresses: Arc::clone(&addresses) };
-                    // A worker that is that far behind asks again.
-                    let _behind = worker.try_send(news);
-                }
+        let (current, in_force) = watch::channel(snapshot);
+        let allowed =
+            move |host: &str, address: IpAddr| may_mean(&in_force.borrow(), host, address);
+        let workers = Arc::clone(&mail);
+        let tell = move |host: &str, addresses: Arc<[IpAddr]>| {
+            for worker in workers.iter() {
+                let news = Mail::Addresses { host: host.into(), addresses: Arc::clone(&addresses) };
+                // A worker that is that far behind asks again.
+                let _behind = worker.try_send(news);
             }
         };
         tokio::spawn(resolver::run(lookups, allowed, tell));
-        if matches!(flags.command, Some(Command::Demo)) {
+        tokio::spawn(adopt(reloads, Arc::clone(&mail), current));
+        if flags.command == Some(Command::Demo) {
             demo::run(address).await?;
         }
         let name = stop_signal().await.map_err(|error| error.to_string())?;
         log::info("draining", &[("signal", name)]);
         Ok::<_, String>(())
     })?;
-    for worker in &mail {
+    for worker in mail.iter() {
         // A worker that has ended has nothing to drain.
         let _ended = worker.send(Mail::Drain);
     }
@@ -203,6 +257,33 @@ fn control(flags: &Flags, running: Running, snapshot: &Arc<Snapshot>) -> Result<
         }
     }
     Ok(())
+}
+
+/// Puts each good new configuration in force on every worker; a bad one changes nothing.
+async fn adopt(
+    reloads: flume::Receiver<Reload>,
+    workers: Arc<[flume::Sender<Mail>]>,
+    current: watch::Sender<Arc<Snapshot>>,
+) {
+    while let Ok(reload) = reloads.recv_async().await {
+        match reload {
+            Reload::Fresh(snapshot) => {
+                for note in &snapshot.notes {
+                    log::warn(note, &[]);
+                }
+                current.send_replace(Arc::clone(&snapshot));
+                for worker in workers.iter() {
+                    // The worker has ended: the process is about to.
+                    let _ended = worker.send_async(Mail::Snapshot(Arc::clone(&snapshot))).await;
+                }
+                log::info("configuration reloaded", &[]);
+            }
+            Reload::Refused(unusable) => {
+                let faults = unusable.to_string();
+                log::error("configuration refused, nothing is changed", &[("faults", &faults)]);
+            }
+        }
+    }
 }
 
 /// Whether any provider at `host` may be reached at `address`.

@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Worker threads [default: one for each core that the process may use]
     #[arg(long, global = true, value_name = "COUNT")]
     pub workers: Option<NonZeroUsize>,
+    /// The event loop: io_uring where the kernel grants it, else epoll
+    #[arg(long, global = true, default_value = "auto", ignore_case = true)]
+    pub driver: Driver,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -64,6 +67,16 @@ pub enum LogLevel {
     Info,
     Warn,
     Error,
+}
+
+/// Which event loop is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Driver {
+    Auto,
+    /// Nothing else: refused where the kernel refuses it
+    #[value(name = "io_uring", alias = "io-uring")]
+    IoUring,
+    Epoll,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -100,8 +113,17 @@ impl Arguments {
 
 /// Go's spelling of long flags, `-app-dir x` and `-port=1`, with the second dash.
 fn normal(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    const LONG: &[&str] =
-        &["app-dir", "host", "port", "log-level", "log-style", "workers", "help", "version"];
+    const LONG: &[&str] = &[
+        "app-dir",
+        "host",
+        "port",
+        "log-level",
+        "log-style",
+        "workers",
+        "driver",
+        "help",
+        "version",
+    ];
     let mut rest = false;
     let spelt = arguments.into_iter().map(|argument| {
         rest |= argument == "--";
