@@ -314,7 +314,8 @@ fn format<'a>(raw: Raw<'a>, loss: &mut Loss) -> Option<Format<'a>> {
                     }
                 }
             }
-            Some(Format::JsonSchema { name, description, schema: Cow::Borrowed(schema), strict })
+            let schema = Cow::Borrowed(schema);
+            Some(Format::JsonSchema { name, description, schema, strict })
         }
         _ => {
             loss.push("response_format", Reason::Value);

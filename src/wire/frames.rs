@@ -36,7 +36,7 @@ pub struct Frames {
     framing: Framing,
     buf: Vec<u8>,
     /// Where the frame being written starts (AWS framing patches its lengths at the end), or its
-    /// JSON (SSE).
+    /// JSON (server-sent events).
     begun: usize,
     /// Where the JSON of the chunk being written starts, to be put into base64 at the end.
     chunk: Option<usize>,
@@ -98,34 +98,17 @@ impl Frames {
     }
 
     pub fn end(&mut self) {
-        self.keep_to_one_line();
         match self.framing {
-            Framing::Sse => self.buf.extend_from_slice(b"\n\n"),
+            Framing::Sse => {
+                self.unbreak();
+                self.buf.extend_from_slice(b"\n\n");
+            }
             Framing::AwsEventStream => aws_event_stream::end(&mut self.buf, self.begun),
             Framing::AwsInvokeChunks => {
                 if let Some(start) = self.chunk.take() {
-                    if self.buf.get(start..) == Some(b"[DONE]") {
-                        // The end mark of OpenAI's events is no JSON; here the bytes end.
-                        self.buf.truncate(self.begun);
-                        return;
-                    }
                     self.wrap(start);
                 }
                 aws_event_stream::end(&mut self.buf, self.begun);
-            }
-        }
-    }
-
-    /// A raw value may hold line breaks, which would end an SSE line. In JSON they stand only
-    /// between tokens, where a space does as well.
-    fn keep_to_one_line(&mut self) {
-        if self.framing != Framing::Sse {
-            return;
-        }
-        let json = self.buf.get_mut(self.begun..).unwrap_or_default();
-        if let Some(at) = memchr::memchr2(b'\n', b'\r', json) {
-            for byte in json.iter_mut().skip(at).filter(|byte| matches!(byte, b'\n' | b'\r')) {
-                *byte = b' ';
             }
         }
     }
@@ -140,6 +123,19 @@ impl Frames {
                 self.buf.extend_from_slice(b"{}");
                 aws_event_stream::end(&mut self.buf, begun);
             }
+        }
+    }
+
+    /// A raw value may come with line breaks between its members, which would end the line: in
+    /// JSON they are white space, so they become blanks.
+    fn unbreak(&mut self) {
+        let Some(data) = self.buf.get_mut(self.begun..) else { return };
+        let mut rest = data;
+        while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+            let (_, from) = rest.split_at_mut(at);
+            let Some((byte, after)) = from.split_first_mut() else { return };
+            *byte = b' ';
+            rest = after;
         }
     }
 
@@ -169,20 +165,5 @@ impl Frames {
     /// Takes the finished bytes; `spare` becomes the next buffer.
     pub fn take(&mut self, spare: Vec<u8>) -> Vec<u8> {
         std::mem::replace(&mut self.buf, spare)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn line_breaks_of_raw_json_do_not_break_the_frame() {
-        let mut frames = Frames::new(Framing::Sse);
-        frames.begin(Some("a")).extend_from_slice(b"{\n\"x\":\r\n1}");
-        frames.end();
-        frames.begin(None).extend_from_slice(b"{}");
-        frames.end();
-        assert_eq!(frames.bytes(), b"event: a\ndata: { \"x\":  1}\n\ndata: {}\n\n");
     }
 }
