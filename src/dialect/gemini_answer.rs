@@ -96,7 +96,9 @@ impl Encoder {
             }
             Block::Opaque { kind, raw } => {
                 if is_own_part(kind, raw) {
-                    self.parts(out, |parts| one_line(parts.item(), raw));
+                    self.parts(out, |parts| {
+                        parts.raw(raw);
+                    });
                 }
                 Open::None
             }
@@ -147,7 +149,9 @@ impl Encoder {
     }
 
     fn chunk(&self, out: &mut Frames, usage: Option<&Usage>, write: impl FnOnce(&mut Object<'_>)) {
+        let begun = out.bytes().len();
         response(&self.reply, usage, out.begin(None), write);
+        break_no_lines(out.json(), begun);
         out.end();
     }
 }
@@ -193,7 +197,7 @@ fn whole_parts(message: &Folded, parts: &mut Array<'_>) -> bool {
             Block::ToolUse { .. } => malformed = true,
             Block::Opaque { kind, .. } => {
                 if is_own_part(kind, &block.raw) {
-                    one_line(parts.item(), &block.raw);
+                    parts.raw(&block.raw);
                 }
             }
         }
@@ -264,7 +268,7 @@ fn call_part(
     }
     call.text("name", name);
     let arguments = arguments.trim();
-    one_line(call.key("args"), if arguments.is_empty() { "{}" } else { arguments });
+    call.raw("args", if arguments.is_empty() { "{}" } else { arguments });
     call.end();
     signature(&mut part, seal);
     part.end();
@@ -297,9 +301,21 @@ fn is_own_part(kind: &str, raw: &str) -> bool {
     own && json_read::is_object(raw)
 }
 
-/// Raw JSON on one line: a line break, which can only be white space, would end an SSE field.
-fn one_line(out: &mut Vec<u8>, raw: &str) {
-    out.extend(raw.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+/// Escapes the characters that Unicode breaks lines at, as Google's own servers do: a client that
+/// reads the stream by lines of text (`iter_lines` of httpx) would split a frame there.
+fn break_no_lines(out: &mut Vec<u8>, from: usize) {
+    const BREAKS: [(&str, &[u8]); 3] =
+        [("\u{2028}", b"\\u2028"), ("\u{2029}", b"\\u2029"), ("\u{85}", b"\\u0085")];
+    for (character, escape) in BREAKS {
+        let mut from = from;
+        while let Some(found) =
+            out.get(from..).and_then(|rest| memchr::memmem::find(rest, character.as_bytes()))
+        {
+            let at = from + found;
+            out.splice(at..at + character.len(), escape.iter().copied());
+            from = at + escape.len();
+        }
+    }
 }
 
 fn finish_reason(reason: StopReason, malformed: bool) -> &'static str {

@@ -14,6 +14,9 @@ use crate::chat::{
 use crate::wire::json_read;
 use crate::wire::json_write::{Array, Object};
 
+/// OpenAI Chat asks for a search beside its tools.
+const CHAT_SEARCH: &str = "web_search_options";
+
 /// The most stop sequences that a request may have.
 const STOPS_MAX: usize = 5;
 
@@ -63,6 +66,10 @@ impl<'b, 'r> Body<'b, 'r> {
             if let Tool::Hosted { place, kind, raw } = tool {
                 hosted.extend(self.hosted(*place, kind, raw, !functions.is_empty()));
             }
+        }
+        if request.extra(Dialect::OpenAiChat, CHAT_SEARCH).is_some() {
+            let place = Place::field(CHAT_SEARCH);
+            hosted.extend(self.hosted(place, "web_search", "{}", !functions.is_empty()));
         }
         if functions.is_empty() && hosted.is_empty() {
             self.choice_without_functions();
@@ -424,7 +431,9 @@ impl<'b, 'r> Body<'b, 'r> {
             }
             self.report_tool_config();
         } else {
-            request.report_extras(self.loss, |_| false);
+            request.report_extras(self.loss, |extra| {
+                request.from == Dialect::OpenAiChat && extra.name == CHAT_SEARCH
+            });
         }
     }
 

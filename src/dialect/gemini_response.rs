@@ -406,7 +406,7 @@ impl<'a> Part<'a> {
 }
 
 /// JSON without the white space between its tokens: a whole answer comes indented.
-fn minified(raw: &str) -> Cow<'_, str> {
+pub(super) fn minified(raw: &str) -> Cow<'_, str> {
     if !raw.contains([' ', '\n', '\r', '\t']) {
         return Cow::Borrowed(raw);
     }

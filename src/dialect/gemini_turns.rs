@@ -6,6 +6,7 @@
 
 use super::Malformed;
 use super::gemini_request::{camel, list, members};
+use super::gemini_response::minified;
 use super::gemini_signature;
 use crate::chat::{Loss, Media, Part, PartKind, Place, Reason, Role, Seal, Source, Turn};
 use crate::wire::json_read;
@@ -189,7 +190,7 @@ impl<'a> Reader<'_, 'a> {
             match &*name {
                 "id" => id = json_read::text(value).unwrap_or_default(),
                 "name" => called = json_read::text(value).unwrap_or_default(),
-                "args" => arguments = Cow::Borrowed(value),
+                "args" => arguments = minified(value),
                 _ => self.loss.push(format!("{place}.functionCall.{name}"), Reason::Unsupported),
             }
         }
