@@ -37,6 +37,8 @@ enum Open {
     /// Reasoning that has said nothing yet, and so has a place for a seal.
     SilentThinking,
     Thinking,
+    /// A call without arguments so far.
+    Call,
     Said,
 }
 
@@ -101,7 +103,7 @@ impl Encoder {
             Block::Text | Block::Refusal | Block::Opaque { .. } => self.open = Open::Silent,
             Block::Thinking => self.open = Open::SilentThinking,
             Block::ToolUse { id, name } => {
-                self.open = Open::Said;
+                self.open = Open::Call;
                 self.frame("contentBlockStart", out, |object| {
                     let mut start = object.object("start");
                     let mut call = start.object("toolUse");
@@ -126,6 +128,7 @@ impl Encoder {
                 self.piece(out, |delta| write_inner(delta, "reasoningContent", "text", text));
                 self.open = Open::Thinking;
             }
+            Delta::Arguments(text) if text.is_empty() => {}
             Delta::Arguments(text) => {
                 self.piece(out, |delta| write_inner(delta, "toolUse", "input", text));
             }
@@ -146,6 +149,10 @@ impl Encoder {
     }
 
     fn close(&mut self, out: &mut Frames) {
+        if self.open == Open::Call {
+            // Clients parse what was said, and nothing is no JSON.
+            self.piece(out, |delta| write_inner(delta, "toolUse", "input", "{}"));
+        }
         if matches!(self.open, Open::Said | Open::Thinking) {
             self.stop_block(out);
         }
