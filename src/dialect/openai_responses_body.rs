@@ -11,7 +11,7 @@ use super::anthropic_parameters::effort_of;
 use super::openai_responses_turns as turns;
 use super::{Malformed, Manner, model_family};
 use crate::chat::{
-    Dialect, Format, FunctionTool, Loss, Reason, Reasoning, Request, Tool, ToolChoice,
+    Dialect, Format, FunctionTool, Loss, Reason, Reasoning, Request, Role, Tool, ToolChoice,
 };
 use crate::wire::json_read;
 use crate::wire::json_write::Object;
@@ -87,14 +87,33 @@ impl Body<'_, '_, '_> {
             return Err(Malformed::at(list, "there is nothing to answer"));
         }
         array.end();
+        if let Some(turn) = request.turns.last().filter(|turn| turn.role == Role::Assistant) {
+            // The begin of an answer is read here as a whole one, and not continued.
+            self.loss.push(turn.place, Reason::Approximated);
+        }
         Ok(())
     }
 
     fn tools(&mut self) {
         let request = self.request;
-        if !request.tools.is_empty() && self.takes("tools", request.names.tools) {
-            self.tool_list();
+        let own = request.from == Dialect::OpenAiResponses;
+        let any = request.tools.iter().any(|tool| own || matches!(tool, Tool::Function(_)));
+        if !any {
+            // A choice without tools is refused; `auto` and `none` mean nothing then.
+            for tool in &request.tools {
+                if let Tool::Hosted { place, .. } = tool {
+                    self.loss.push(place, Reason::Unsupported);
+                }
+            }
+            if matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
+                self.loss.push(request.names.tool_choice, Reason::Value);
+            }
+            return;
         }
+        if !self.takes("tools", request.names.tools) {
+            return;
+        }
+        self.tool_list();
         if let Some(choice) = &request.tool_choice
             && self.takes("tool_choice", request.names.tool_choice)
         {
@@ -421,7 +440,7 @@ mod tests {
         assert_ne!(short, shortened(&other, "call_"));
     }
 
-    use crate::chat::{FieldNames, Part, PartKind, Place, Role, Seal, Turn};
+    use crate::chat::{FieldNames, Part, PartKind, Place, Seal, Turn};
 
     const NAMES: FieldNames = FieldNames {
         max_tokens: "max_tokens",
@@ -517,7 +536,7 @@ mod tests {
                 "summary":[{"type":"summary_text","text":"hm"}]})
         );
         assert_eq!(body["input"].as_array().unwrap().len(), 2);
-        assert_eq!(lost, ["messages[1].content[1]", "messages[1].content[2]"]);
+        assert_eq!(lost, ["messages[1].content[1]", "messages[1].content[2]", "messages[1]"]);
     }
 
     #[test]
@@ -562,6 +581,20 @@ mod tests {
             assert_eq!(body.get(name), None, "{name}");
         }
         assert_eq!(lost, ["metadata"]);
+    }
+
+    #[test]
+    fn a_choice_is_not_sent_without_the_tools_to_choose_from() {
+        let mut request = ask("gpt-5");
+        let place = Place::item("tools", 0);
+        request.tools = vec![Tool::Hosted { place, kind: "bash".into(), raw: "{}" }];
+        request.tool_choice = Some(ToolChoice::Required);
+        request.parallel_tool_calls = Some(false);
+        let (body, lost) = written(&request, &Manner::standard());
+        for name in ["tools", "tool_choice", "parallel_tool_calls"] {
+            assert_eq!(body.get(name), None, "{name}");
+        }
+        assert_eq!(lost, ["tools[0]", "tool_choice"]);
     }
 
     #[test]

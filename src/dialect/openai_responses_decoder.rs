@@ -65,8 +65,8 @@ impl Decoder {
             "error" => self.fail(data, out),
             kind if said.kind.ends_with(".delta") => self.delta(kind, &said, out),
             kind if said.kind.ends_with(".done") => self.done(kind, &said, out),
-            // An error without a type, as other servers say it.
-            "" if said.error => self.fail(data, out),
+            // An error without the type that it should have, as other servers say it.
+            kind if said.error && !kind.starts_with("response.") => self.fail(data, out),
             // Progress of hosted tools, keep-alives, and what is newer than this.
             _ => {}
         }

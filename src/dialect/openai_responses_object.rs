@@ -166,9 +166,7 @@ fn usage(usage: &Usage, mut object: Object<'_>) {
     object.unsigned("input_tokens", usage.prompt());
     let mut details = object.object("input_tokens_details");
     details.unsigned("cached_tokens", usage.cache_read.unwrap_or(0));
-    if let Some(written) = usage.cache_write {
-        details.unsigned("cache_write_tokens", written);
-    }
+    details.unsigned("cache_write_tokens", usage.cache_write.unwrap_or(0));
     details.end();
     object.unsigned("output_tokens", usage.output.unwrap_or(0));
     let mut details = object.object("output_tokens_details");

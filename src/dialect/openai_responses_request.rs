@@ -49,6 +49,9 @@ pub(super) const NAMES: FieldNames = FieldNames {
     verbosity: "text.verbosity",
 };
 
+/// The same where the end user is named by `safety_identifier`.
+static SAFETY_NAMES: FieldNames = FieldNames { user: "safety_identifier", ..NAMES };
+
 /// Reads a client's body.
 ///
 /// # Errors
@@ -159,7 +162,10 @@ fn user<'a>(safety: Option<Raw<'a>>, request: &mut Request<'a>) -> Result<(), Ma
     let Some(raw) = safety else { return Ok(()) };
     let identifier = expect::text("safety_identifier", raw)?;
     match &request.user {
-        None => request.user = Some(identifier),
+        None => {
+            request.user = Some(identifier);
+            request.names = &SAFETY_NAMES;
+        }
         Some(user) if *user == identifier => {}
         Some(_) => {
             let name = Cow::Borrowed("safety_identifier");
