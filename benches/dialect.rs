@@ -53,18 +53,21 @@ fn events(criterion: &mut Criterion) {
         let (name, data) = delta_of(upstream);
         let frame = Frame { name, exception: false, data };
         for client in Dialect::ALL.into_iter().filter(|client| *client != upstream) {
-            group.bench_function(format!("{}-from-{}", client.name(), upstream.name()), |bencher| {
-                bencher.iter(|| {
-                    let mut transcoder = Transcoder::new(upstream, client, reply());
-                    let mut out = Frames::new(framing(client));
-                    let mut spare = Vec::new();
-                    for _ in 0..DELTAS {
-                        transcoder.feed(black_box(frame), &mut out);
-                        spare = out.take(spare);
-                        spare.clear();
-                    }
-                });
-            });
+            group.bench_function(
+                format!("{}-from-{}", client.name(), upstream.name()),
+                |bencher| {
+                    bencher.iter(|| {
+                        let mut transcoder = Transcoder::new(upstream, client, reply());
+                        let mut out = Frames::new(framing(client));
+                        let mut spare = Vec::new();
+                        for _ in 0..DELTAS {
+                            transcoder.feed(black_box(frame), &mut out);
+                            spare = out.take(spare);
+                            spare.clear();
+                        }
+                    });
+                },
+            );
         }
     }
     group.finish();

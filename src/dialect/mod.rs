@@ -39,6 +39,7 @@ mod openai_chat_request;
 mod openai_chat_request_out;
 mod openai_chat_response;
 mod openai_chat_response_out;
+mod openai_chat_whole;
 mod openai_responses_request;
 mod openai_responses_response;
 mod reasoning_details;

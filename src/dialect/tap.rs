@@ -201,9 +201,8 @@ fn invocation_usage(metrics: &str) -> Usage {
 }
 
 fn tells_anthropic(frame: &Frame<'_>) -> bool {
-    let tells = |kind: &str| {
-        matches!(kind, "message_start" | "message_delta" | "message_stop" | "error")
-    };
+    let tells =
+        |kind: &str| matches!(kind, "message_start" | "message_delta" | "message_stop" | "error");
     match frame.name {
         Some(name) => tells(name),
         None => {
