@@ -168,7 +168,6 @@ fn can_say(request: &Request<'_>, part: &Part<'_>, loss: &mut Loss) -> bool {
         }
         PartKind::Image(media) => image_verdict(media, own, part, loss),
         PartKind::Document(media) => document_verdict(media, own),
-        PartKind::Audio(_) => Err(Reason::Unsupported),
         PartKind::ToolUse { .. } | PartKind::ToolResult { .. } => Ok(()),
         PartKind::Thinking { .. } | PartKind::Redacted => {
             let ours = part.seal.as_ref().is_some_and(|seal| seal.dialect == Dialect::Anthropic);
@@ -179,7 +178,7 @@ fn can_say(request: &Request<'_>, part: &Part<'_>, loss: &mut Loss) -> bool {
             return !text.trim().is_empty();
         }
         PartKind::Opaque { .. } if own => Ok(()),
-        PartKind::Opaque { .. } => Err(Reason::Unsupported),
+        PartKind::Opaque { .. } | PartKind::Audio(_) => Err(Reason::Unsupported),
     };
     if let Err(reason) = verdict {
         loss.push(part.place, reason);

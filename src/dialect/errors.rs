@@ -62,7 +62,7 @@ pub(super) fn of_json(status: u16, raw: &str) -> Option<Fault<'static>> {
             }
             "__type" => told.name = json_read::text(value).map(|name| bare(&name).to_owned()),
             "code" if told.code.is_none() => {
-                told.code = json_read::text(value).map(Cow::into_owned)
+                told.code = json_read::text(value).map(Cow::into_owned);
             }
             _ => {}
         }
@@ -358,9 +358,7 @@ pub fn of_frame(dialect: Dialect, frame: &Frame<'_>) -> Option<Fault<'static>> {
         fault.code = (!name.is_empty()).then(|| Cow::Owned(name.to_owned())).or(fault.code);
         return Some(fault);
     }
-    if memchr::memmem::find(data.as_bytes(), b"error").is_none() {
-        return None;
-    }
+    memchr::memmem::find(data.as_bytes(), b"error")?;
     match dialect {
         Dialect::OpenAiResponses => {
             let kind = json_read::text_field(data, "type").unwrap_or_default();
@@ -390,75 +388,73 @@ fn member_error(data: &str) -> Option<Fault<'static>> {
 mod tests {
     use super::*;
 
+    /// Status and body of an upstream, and the kind, message and code to be read from them.
+    type Told = (u16, &'static str, ErrorKind, &'static str, Option<&'static str>);
+
+    const TOLD: &[Told] = &[
+        (
+            529,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}"#,
+            ErrorKind::Overloaded,
+            "Overloaded",
+            None,
+        ),
+        (
+            429,
+            r#"{"error":{"message":"You exceeded","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+            ErrorKind::Billing,
+            "You exceeded",
+            Some("insufficient_quota"),
+        ),
+        (
+            401,
+            r#"{"error":{"message":"bad key","type":"invalid_request_error","code":null}}"#,
+            ErrorKind::Authentication,
+            "bad key",
+            None,
+        ),
+        (400, r#"{"error":"plain"}"#, ErrorKind::InvalidRequest, "plain", None),
+        (404, r#"{"detail":"Not Found"}"#, ErrorKind::NotFound, "Not Found", None),
+        (422, r#"{"detail":[{"msg":"x"}]}"#, ErrorKind::InvalidRequest, r#"[{"msg":"x"}]"#, None),
+        (
+            400,
+            r#"{"message":"too long","__type":"com.amazon#ValidationException:http://x"}"#,
+            ErrorKind::InvalidRequest,
+            "too long",
+            None,
+        ),
+        (403, r#"{"Message":"no"}"#, ErrorKind::Permission, "no", None),
+        (
+            503,
+            r#"[{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}]"#,
+            ErrorKind::Overloaded,
+            "busy",
+            None,
+        ),
+        (500, "it broke", ErrorKind::Api, "it broke", None),
+        (
+            502,
+            "<html><head><TITLE> Bad Gateway </TITLE></head>",
+            ErrorKind::Network,
+            "the upstream answered with status 502 and a web page: Bad Gateway",
+            None,
+        ),
+        (
+            418,
+            r#"{"error":{"type":"teapot","message":"no"}}"#,
+            ErrorKind::InvalidRequest,
+            "no",
+            Some("teapot"),
+        ),
+    ];
+
     #[test]
     fn every_vendors_body_is_read_whatever_was_expected() {
         let read = |status, body: &str| {
             let fault = read(Dialect::Anthropic, status, body.as_bytes());
             (fault.kind, fault.message.into_owned(), fault.code.map(Cow::into_owned))
         };
-        let cases: &[(u16, &str, ErrorKind, &str, Option<&str>)] = &[
-            (
-                529,
-                r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}"#,
-                ErrorKind::Overloaded,
-                "Overloaded",
-                None,
-            ),
-            (
-                429,
-                r#"{"error":{"message":"You exceeded","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
-                ErrorKind::Billing,
-                "You exceeded",
-                Some("insufficient_quota"),
-            ),
-            (
-                401,
-                r#"{"error":{"message":"bad key","type":"invalid_request_error","code":null}}"#,
-                ErrorKind::Authentication,
-                "bad key",
-                None,
-            ),
-            (400, r#"{"error":"plain"}"#, ErrorKind::InvalidRequest, "plain", None),
-            (404, r#"{"detail":"Not Found"}"#, ErrorKind::NotFound, "Not Found", None),
-            (
-                422,
-                r#"{"detail":[{"msg":"x"}]}"#,
-                ErrorKind::InvalidRequest,
-                r#"[{"msg":"x"}]"#,
-                None,
-            ),
-            (
-                400,
-                r#"{"message":"too long","__type":"com.amazon#ValidationException:http://x"}"#,
-                ErrorKind::InvalidRequest,
-                "too long",
-                None,
-            ),
-            (403, r#"{"Message":"no"}"#, ErrorKind::Permission, "no", None),
-            (
-                503,
-                r#"[{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}]"#,
-                ErrorKind::Overloaded,
-                "busy",
-                None,
-            ),
-            (500, "it broke", ErrorKind::Api, "it broke", None),
-            (
-                502,
-                "<html><head><TITLE> Bad Gateway </TITLE></head>",
-                ErrorKind::Network,
-                "the upstream answered with status 502 and a web page: Bad Gateway",
-                None,
-            ),
-            (
-                418,
-                r#"{"error":{"type":"teapot","message":"no"}}"#,
-                ErrorKind::InvalidRequest,
-                "no",
-                Some("teapot"),
-            ),
-        ];
-        for (status, body, kind, message, code) in cases {
+        for (status, body, kind, message, code) in TOLD {
             let (got_kind, got_message, got_code) = read(*status, body);
             assert_eq!((got_kind, got_message.as_str()), (*kind, *message), "{body}");
             assert_eq!(got_code.as_deref(), *code, "{body}");

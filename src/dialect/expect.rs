@@ -8,10 +8,10 @@ use crate::wire::json_scan;
 use std::borrow::Cow;
 use std::fmt::Display;
 
-pub(super) fn object<'a>(
+pub(super) fn object(
     path: impl Display,
-    raw: &'a str,
-) -> Result<impl Iterator<Item = (Cow<'a, str>, &'a str)>, Malformed> {
+    raw: &str,
+) -> Result<impl Iterator<Item = (Cow<'_, str>, &str)>, Malformed> {
     if json_read::is_object(raw) {
         Ok(json_read::fields(raw))
     } else {
@@ -19,10 +19,7 @@ pub(super) fn object<'a>(
     }
 }
 
-pub(super) fn list<'a>(
-    path: impl Display,
-    raw: &'a str,
-) -> Result<impl Iterator<Item = &'a str>, Malformed> {
+pub(super) fn list(path: impl Display, raw: &str) -> Result<impl Iterator<Item = &str>, Malformed> {
     if json_read::is_array(raw) {
         Ok(json_read::items(raw))
     } else {

@@ -56,6 +56,7 @@ mod openai_responses_event;
 mod openai_responses_input;
 mod openai_responses_items;
 mod openai_responses_object;
+mod openai_chat_whole;
 mod openai_responses_request;
 mod openai_responses_response;
 mod openai_responses_tracked;

@@ -205,10 +205,8 @@ impl<'t> Target<'t, '_> {
             let Some(raw) = raw else { continue };
             if reasons && !one(raw) && !self.is_own() {
                 loss.push(path, Reason::Value);
-            } else if !reasons || self.is_own() {
-                if self.takes(field, path, loss) {
-                    body.raw(field, raw);
-                }
+            } else if (!reasons || self.is_own()) && self.takes(field, path, loss) {
+                body.raw(field, raw);
             }
         }
         if let Some(raw) = request.top_k {

@@ -191,7 +191,9 @@ impl<'r, 'a> Messages<'r, 'a> {
     fn content(&self, part: &'r Part<'a>, said: &mut Vec<Content<'r>>, loss: &mut Loss) {
         match &part.kind {
             PartKind::Text { text, .. } if text.is_empty() => {}
-            PartKind::Text { text, .. } => said.push(Content::Text(Cow::Borrowed(text))),
+            PartKind::Text { text, .. } | PartKind::Refusal { text } => {
+                said.push(Content::Text(Cow::Borrowed(text)));
+            }
             PartKind::Image(media) => self.image(part.place, media, said, loss),
             PartKind::Document(media) => self.document(part.place, media, said, loss),
             PartKind::Audio(media) => match audio(media) {
@@ -199,7 +201,6 @@ impl<'r, 'a> Messages<'r, 'a> {
                 Err(reason) => loss.push(part.place, reason),
             },
             PartKind::Opaque { raw, .. } if self.is_own() => said.push(Content::Raw(raw)),
-            PartKind::Refusal { text } => said.push(Content::Text(Cow::Borrowed(text))),
             PartKind::ToolUse { .. }
             | PartKind::ToolResult { .. }
             | PartKind::Thinking { .. }

@@ -16,7 +16,8 @@ use crate::wire::frames::Frame;
 use crate::wire::json_read;
 use std::borrow::Cow;
 
-pub(super) use super::openai_chat_response_out::{Encoder, encode_message};
+pub(super) use super::openai_chat_response_out::Encoder;
+pub(super) use super::openai_chat_whole::encode_message;
 
 /// Reads one stream.
 #[derive(Debug, Default)]

@@ -33,18 +33,14 @@ pub(super) fn read(raw: &str) -> Option<Detail<'_>> {
     }
     let dialect = dialect_of(format.as_deref().unwrap_or(""));
     let sealed = |data| Seal { dialect, data, id: None };
-    match kind.as_ref() {
-        "reasoning.encrypted" => {
-            let mut seal = sealed(data.filter(|data| !data.is_empty())?);
-            seal.id = id;
-            Some(Detail::Encrypted(seal))
-        }
-        _ => {
-            let seal = signature.filter(|data| !data.is_empty()).map(sealed);
-            let text = text.unwrap_or_default();
-            (seal.is_some() || !text.is_empty()).then_some(Detail::Text { text, seal })
-        }
+    if kind == "reasoning.encrypted" {
+        let mut seal = sealed(data.filter(|data| !data.is_empty())?);
+        seal.id = id;
+        return Some(Detail::Encrypted(seal));
     }
+    let seal = signature.filter(|data| !data.is_empty()).map(sealed);
+    let text = text.unwrap_or_default();
+    (seal.is_some() || !text.is_empty()).then_some(Detail::Text { text, seal })
 }
 
 /// Writes an entry of reasoning in plain text; in a stream its pieces share one index.
