@@ -8,6 +8,9 @@
 
 use crate::wire::frames::Frame;
 
+/// Buffers above this are given back after the event that needed them.
+const KEPT_BYTES: usize = 16 * 1024;
+
 /// Why a stream can't be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -120,8 +123,10 @@ impl Splitter {
             if let Some(end) = self.event.read(&self.partial) {
                 let mut partial = std::mem::take(&mut self.partial);
                 self.dispatch(partial.get(..end).unwrap_or_default(), each)?;
-                partial.clear();
-                self.partial = partial;
+                if partial.capacity() <= KEPT_BYTES {
+                    partial.clear();
+                    self.partial = partial;
+                }
                 return Ok(rest);
             }
             let ignored = self.event.forget_ignored();
@@ -163,6 +168,9 @@ impl Splitter {
             exception: false,
             data: text(data.unwrap_or_default())?,
         });
+        if several && event.joined.capacity() > KEPT_BYTES {
+            event.joined = Vec::new();
+        }
         Ok(())
     }
 }
