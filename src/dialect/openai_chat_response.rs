@@ -68,12 +68,15 @@ impl Decoder {
         if !std::mem::replace(&mut self.started, true) {
             self.answer.id = chunk.id().into_owned();
             let (id, model) = (Cow::Borrowed(self.answer.id.as_str()), chunk.model());
-            out(Event::Start { id, model, usage: Usage::default() });
+            out(Event::Start { id, model, usage: chunk.usage() });
         }
         for choice in json_read::items(chunk.choices) {
             self.answer.choice(choice, "delta", out);
         }
-        chunk.say_usage(out);
+        // The tier stands in every chunk; it is enough to say it with the first and the counts.
+        if json_read::is_object(chunk.usage) {
+            out(Event::Usage(chunk.usage()));
+        }
     }
 }
 
@@ -91,12 +94,11 @@ pub(super) fn decode_message(body: &str, out: Sink<'_>) {
     }
     let id = chunk.id();
     let mut answer = Answer { id: id.clone().into_owned(), ..Answer::default() };
-    out(Event::Start { id, model: chunk.model(), usage: Usage::default() });
+    out(Event::Start { id, model: chunk.model(), usage: chunk.usage() });
     for choice in json_read::items(chunk.choices) {
         answer.choice(choice, "message", out);
     }
     answer.flush(out);
-    chunk.say_usage(out);
     out(Event::End);
 }
 
@@ -136,14 +138,10 @@ impl<'a> Chunk<'a> {
         json_read::text(self.model).unwrap_or_default()
     }
 
-    fn say_usage(&self, out: Sink<'_>) {
+    fn usage(&self) -> Usage {
         let told = json_read::is_object(self.usage);
-        let tier = json_read::text(self.service_tier);
-        if told || tier.is_some() {
-            let mut usage = if told { usage_of(self.usage) } else { Usage::default() };
-            usage.service_tier = tier.map(Cow::into_owned);
-            out(Event::Usage(usage));
-        }
+        let usage = if told { usage_of(self.usage) } else { Usage::default() };
+        Usage { service_tier: json_read::text(self.service_tier).map(Cow::into_owned), ..usage }
     }
 }
 
