@@ -299,7 +299,7 @@ impl Visit<'_> {
         let mut reply = Reply::default();
         let same = self.voice.is(course.endpoint.dialect);
         let body = if same {
-            outgoing::identity_body(course, incoming.body())?
+            outgoing::identity_body(course, &ask.spans, incoming.body())?
         } else {
             let mut request = self.voice.decode(incoming.body(), &mut loss)?;
             request.model = course.model.into();
