@@ -30,11 +30,12 @@ use crate::chat::{Dialect, Loss};
 use crate::config::Snapshot;
 use crate::dialect::Reply;
 use crate::net::client_conn::{ClientConn, Incoming};
-use crate::net::upstream::Pool;
+use crate::net::upstream::{HEADROOM, Pool, READ};
 use crate::observe::{Counters, Registry};
 use crate::provider::{Key, Operation, Provider, endpoint, model_name};
 use crate::wire::frames::{Frames, Framing};
 use crate::worker::Seat;
+use crate::worker::buffers::Buffers;
 use crate::worker::clock::Clock;
 
 use account::Tally;
@@ -53,6 +54,8 @@ pub struct Core {
     pub clock: Rc<Clock>,
     pub pool: Pool,
     pub counters: Arc<Counters>,
+    /// For upstreams' answers: [`HEADROOM`] and [`READ`] bytes.
+    pub buffers: Buffers,
     /// For the answer to `/metrics` only.
     pub registry: Registry,
     snapshot: RefCell<Rc<InForce>>,
@@ -71,6 +74,7 @@ impl Core {
     ) -> Rc<Self> {
         Rc::new(Self {
             counters: registry.of(seat.index),
+            buffers: Buffers::new(HEADROOM + READ),
             seat,
             clock,
             pool,

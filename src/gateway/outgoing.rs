@@ -114,7 +114,9 @@ pub fn parcel(
 ) -> Result<Parcel, Failure> {
     let origin = course.endpoint.origin.as_ref();
     let get = matches!(course.operation, Operation::ListModels | Operation::RetrieveModel);
-    let mut head = Vec::with_capacity(1024);
+    // Small bodies are written behind their head.
+    let length = body.as_ref().map_or(incoming.body().len(), Vec::len);
+    let mut head = Vec::with_capacity(1024 + length.min(super::exchange::ONE_WRITE));
     let target = target(course, origin);
     if !http1::request_line(&mut head, if get { "GET" } else { "POST" }, &target) {
         return Err(Failure::invalid("the model's name can't stand in a request line"));
@@ -136,7 +138,6 @@ pub fn parcel(
         }
     }
     pass_headers(course, incoming, filter, &mut head);
-    let length = body.as_ref().map_or(incoming.body().len(), Vec::len);
     if !get {
         http1::header(&mut head, "content-type", b"application/json");
         http1::content_length(&mut head, length as u64);
