@@ -475,3 +475,371 @@ fn decimal(value: &[u8]) -> Option<u64> {
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(raw: impl AsRef<[u8]>) -> Result<Option<RequestHead>, Refusal> {
+        parse_request(raw.as_ref(), &Limits::default())
+    }
+
+    fn head(raw: &str) -> RequestHead {
+        request(raw).unwrap().expect("a whole head")
+    }
+
+    /// The status that a request gets, 0 if it is taken, 1 if it is incomplete.
+    fn status(raw: impl AsRef<[u8]>) -> u16 {
+        match request(raw) {
+            Ok(Some(_)) => 0,
+            Ok(None) => 1,
+            Err(refusal) => {
+                assert!(refusal.close, "a refused head leaves no way to find the next one");
+                refusal.status
+            }
+        }
+    }
+
+    /// A POST with these header lines besides Host.
+    fn post(lines: &str) -> String {
+        format!("POST /v1/messages HTTP/1.1\r\nHost: gw\r\n{lines}\r\n")
+    }
+
+    fn response(raw: impl AsRef<[u8]>) -> Result<Option<ResponseHead>, Refusal> {
+        parse_response(raw.as_ref(), &Limits::default(), false)
+    }
+
+    #[test]
+    fn a_head_is_given_as_offsets() {
+        let raw = "\r\nPOST /v1/messages?beta=true HTTP/1.1\r\nhost: gw:8080\r\nX-Api-Key:  k \r\n\
+                   x-api-key: second\r\nContent-Length: 5\r\nX-Empty:\r\n\r\nhelloGET /";
+        let head = head(raw);
+        let buf = raw.as_bytes();
+        assert_eq!(head.method, Method::Post);
+        assert_eq!(head.target.str_of(buf), "/v1/messages?beta=true");
+        assert_eq!(head.header(buf, "X-API-KEY"), Some("k"));
+        assert_eq!(head.header(buf, "x-empty"), Some(""));
+        assert_eq!(head.header(buf, "x-absent"), None);
+        assert_eq!(head.headers(buf).nth(2), Some(("x-api-key", &b"second"[..])));
+        assert_eq!(head.body, BodyKind::Length(5));
+        assert!(head.http11 && head.keep_alive && !head.expect_continue && !head.length_required);
+        assert_eq!(&buf[head.len..head.len + 5], b"hello");
+    }
+
+    #[test]
+    fn every_cut_of_a_head_is_incomplete() {
+        let raw = post("transfer-encoding: Chunked\r\nexpect: 100-Continue\r\n");
+        for len in 0..raw.len() {
+            assert_eq!(status(&raw.as_bytes()[..len]), 1, "{len}");
+        }
+        let head = head(&raw);
+        assert_eq!((head.body, head.expect_continue), (BodyKind::Chunked, true));
+    }
+
+    #[test]
+    fn methods_are_told_apart_by_case() {
+        for (name, method) in [
+            ("GET", Method::Get),
+            ("HEAD", Method::Head),
+            ("PUT", Method::Put),
+            ("PATCH", Method::Patch),
+            ("DELETE", Method::Delete),
+            ("OPTIONS", Method::Options),
+            ("get", Method::Other),
+            ("TRACE", Method::Other),
+        ] {
+            assert_eq!(head(&format!("{name} / HTTP/1.1\r\nHost: a\r\n\r\n")).method, method);
+        }
+        assert_eq!(head("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n").method, Method::Other);
+    }
+
+    #[test]
+    fn smuggling_shapes_are_refused() {
+        for lines in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5,5\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: -5\r\n",
+            "Content-Length: 5 x\r\n",
+            "Content-Length: 0x5\r\n",
+            "Content-Length: 5.0\r\n",
+            "Content-Length: \"5\"\r\n",
+            "Content-Length:\r\n",
+            "Content-Length: 18446744073709551616\r\n",
+            "Content-Length: 99999999999999999999999\r\n",
+            "Content-Length : 5\r\n",
+            "Content-Length\t: 5\r\n",
+            "Transfer-Encoding: identity, chunked\r\n",
+            "Transfer-Encoding: chunked, chunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked, identity\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+            "Transfer-Encoding: chunked;q=1\r\n",
+            "Transfer-Encoding: \"chunked\"\r\n",
+            "Transfer-Encoding: chunked,\r\n",
+            "Transfer-Encoding:\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding : chunked\r\n",
+            "Transfer-Encoding:\x0bchunked\r\n",
+            "Transfer-Encoding: chunked\x0b\r\n",
+            "Transfer-Encoding\0: chunked\r\n",
+            "\x20Transfer-Encoding: chunked\r\n",
+            "X: a\r\n Transfer-Encoding: chunked\r\n",
+            "X: a\r\n\tfolded\r\n",
+        ] {
+            assert_eq!(status(post(lines)), 400, "{lines:?}");
+        }
+        assert_eq!(status("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"), 400);
+        assert_eq!(status(post("Content-Length: 18446744073709551615\r\n")), 0);
+        assert_eq!(status(post("Content-Length: 005\r\n")), 0);
+    }
+
+    #[test]
+    fn unknown_codings_and_expectations_are_refused_as_such() {
+        assert_eq!(status(post("Transfer-Encoding: gzip\r\n")), 501);
+        assert_eq!(status(post("Transfer-Encoding: identity\r\n")), 501);
+        assert_eq!(status(post("Expect: 200-ok\r\nContent-Length: 1\r\n")), 417);
+        assert_eq!(status(post("Expect: 100-continue\r\nExpect: 100-continue\r\n")), 417);
+    }
+
+    #[test]
+    fn line_ends_are_cr_lf() {
+        for raw in [
+            "GET / HTTP/1.1\nHost: a\n\n",
+            "GET / HTTP/1.1\r\nHost: a\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\n",
+            "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\rX: b\r\n\r\n",
+            "GET / HTTP/1.1\rHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: b\rc\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX\r: b\r\n\r\n",
+        ] {
+            assert_eq!(status(raw), 400, "{raw:?}");
+        }
+        // a client that only ever sends LF must not wait for an answer until it times out
+        assert_eq!(status("GET / HTTP/1.1\n"), 400);
+        assert_eq!(status("GET / HTTP/1.1\r\nHost: a\n"), 400);
+    }
+
+    #[test]
+    fn names_and_values_hold_no_odd_bytes() {
+        for line in [
+            "a b: c",
+            "a(b): c",
+            "n\u{e9}: c",
+            ": c",
+            "nocolon",
+            "a\0b: c",
+            "a\x7fb: c",
+            "a: \0",
+            "a: b\x01c",
+            "a: \x7f",
+            "a: b\x08",
+            "a: \x1b[0m",
+        ] {
+            assert_eq!(status(post(&format!("{line}\r\n"))), 400, "{line:?}");
+        }
+        let raw =
+            [post("").as_bytes().strip_suffix(b"\r\n").unwrap(), b"x: \xe9\ta\r\n\r\n"].concat();
+        let head = request(&raw).unwrap().unwrap();
+        assert_eq!(head.headers(&raw).last(), Some(("x", &b"\xe9\ta"[..])));
+        assert_eq!(head.header(&raw, "x"), None, "not UTF-8");
+    }
+
+    #[test]
+    fn there_is_exactly_one_host() {
+        assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400);
+        assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), 400);
+        assert_eq!(status("GET / HTTP/1.0\r\nHost: a\r\nhost: b\r\n\r\n"), 400);
+        for host in ["a b", "a,b", "a/b", "user@a", "a\"", "a?b", "caf\u{e9}"] {
+            assert_eq!(status(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), 400, "{host}");
+        }
+        for host in ["a", "a.b-c_d:80", "[::1]:8080", "127.0.0.1", ""] {
+            assert_eq!(status(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), 0, "{host}");
+        }
+        assert_eq!(status("GET / HTTP/1.0\r\n\r\n"), 0);
+    }
+
+    #[test]
+    fn bad_first_lines_are_refused_before_the_head_is_whole() {
+        for line in [
+            "GET /",
+            "GET",
+            "GET / ",
+            "GET  / HTTP/1.1 ",
+            "GET / http/1.1",
+            "GET / HTTP/1.1 ",
+            "GET / HTTP/11",
+            "GET / HTTP/1.10",
+            "GET / HTTPS/1.1",
+            "GET / HTTP/1,1",
+            "/ GET",
+        ] {
+            assert_eq!(status(format!("{line}\r\n")), 400, "{line:?}");
+        }
+        for version in ["0.9", "1.2", "2.0", "3.0", "9.9"] {
+            assert_eq!(status(format!("GET / HTTP/{version}\r\n")), 505, "{version}");
+        }
+        assert_eq!(status("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
+        assert_eq!(status(b"\x16\x03\x01\x02\x00\x01"), 400, "TLS on the plain port");
+        assert_eq!(status("\r\n\r\n\r\n"), 400);
+        assert_eq!(status(" GET / HTTP/1.1\r\n"), 400);
+    }
+
+    #[test]
+    fn bad_targets_are_refused() {
+        for line in [
+            "GET  / HTTP/1.1",
+            "GET / / HTTP/1.1",
+            "GET a HTTP/1.1",
+            "GET * HTTP/1.1",
+            "POST * HTTP/1.1",
+            "GET /a#b HTTP/1.1",
+            "GET /\x01 HTTP/1.1",
+            "GET /\x7f HTTP/1.1",
+            "GET /\u{e9} HTTP/1.1",
+            "GET /\t HTTP/1.1",
+            "GET a:443 HTTP/1.1",
+            "GET http:// HTTP/1.1",
+            "G@T / HTTP/1.1",
+        ] {
+            assert_eq!(status(format!("{line}\r\nHost: a\r\n\r\n")), 400, "{line:?}");
+        }
+        for line in ["OPTIONS *", "GET http://a/b?c", "GET /a%20b?c=d|e", "GET //a"] {
+            assert_eq!(status(format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")), 0, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn heads_have_limits() {
+        let target =
+            |len: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "t".repeat(len - 1));
+        assert_eq!(status(target(16_384)), 0);
+        assert_eq!(status(target(16_385)), 414);
+        assert_eq!(
+            status(format!("GET /{}", "t".repeat(17_000))),
+            414,
+            "no need to wait for its end"
+        );
+        let lines = |count: usize| post(&"x: y\r\n".repeat(count - 1));
+        assert_eq!(status(lines(128)), 0);
+        assert_eq!(status(lines(129)), 431);
+        assert_eq!(status(lines(129).trim_end()), 1);
+        assert_eq!(status(lines(140).trim_end()), 431, "no need to wait for the blank line");
+        let around = post("x: \r\n").len();
+        let sized = |len: usize| post(&format!("x: {}\r\n", "v".repeat(len - around)));
+        assert_eq!(status(sized(65_536)), 0);
+        assert_eq!(status(sized(65_537)), 431);
+        assert_eq!(status(&sized(70_000).as_bytes()[..65_535]), 1);
+        assert_eq!(status(&sized(70_000).as_bytes()[..65_536]), 431);
+        let small = Limits { head_bytes: 1 << 20, headers: 100_000, target_bytes: 10 };
+        let many = lines(HEADERS_MAX + 1);
+        assert_eq!(parse_request(lines(HEADERS_MAX).as_bytes(), &small).unwrap_err().status, 414);
+        assert_eq!(parse_request(many.as_bytes(), &small).unwrap_err().status, 431);
+    }
+
+    #[test]
+    fn connections_stay_or_close_as_asked() {
+        let stays = |version: &str, lines: &str| {
+            head(&format!("GET / HTTP/{version}\r\nHost: a\r\n{lines}\r\n")).keep_alive
+        };
+        assert!(stays("1.1", ""));
+        assert!(stays("1.1", "Connection: TE, x\r\n"));
+        assert!(!stays("1.1", "Connection: Close\r\n"));
+        assert!(!stays("1.1", "Connection: TE , close\r\n"));
+        assert!(!stays("1.1", "Connection: keep-alive\r\nConnection: close\r\n"));
+        assert!(!stays("1.0", ""));
+        assert!(stays("1.0", "Connection: Keep-Alive\r\n"));
+        assert!(!stays("1.0", "Connection: keep-alive, close\r\n"));
+    }
+
+    #[test]
+    fn a_body_must_be_announced() {
+        for method in ["POST", "PUT", "PATCH"] {
+            let head =
+                head(&format!("{method} / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n"));
+            assert!(head.length_required && head.body == BodyKind::None && !head.expect_continue);
+        }
+        assert!(!head("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n").length_required);
+        let empty = head(&post("Content-Length: 0\r\nExpect: 100-continue\r\n"));
+        assert!(!empty.length_required && !empty.expect_continue);
+        let old = "POST / HTTP/1.0\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n";
+        assert!(!head(old).expect_continue, "HTTP/1.0 has no interim responses");
+        assert_eq!(
+            head("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc").body,
+            BodyKind::Length(3)
+        );
+    }
+
+    #[test]
+    fn responses_say_where_they_end() {
+        let read = |raw: &str| {
+            let head = response(raw).unwrap().unwrap();
+            (head.status, head.body, head.keep_alive)
+        };
+        assert_eq!(
+            read("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"),
+            (200, BodyKind::Length(3), true)
+        );
+        assert_eq!(
+            read("HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n"),
+            (200, BodyKind::Chunked, true)
+        );
+        assert_eq!(read("HTTP/1.1 200 \r\n\r\n"), (200, BodyKind::UntilClose, false));
+        assert_eq!(
+            read("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n"),
+            (200, BodyKind::UntilClose, false)
+        );
+        assert_eq!(
+            read("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n"),
+            (200, BodyKind::Length(3), false)
+        );
+        assert_eq!(
+            read("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"),
+            (200, BodyKind::Length(3), false)
+        );
+        for status in [100, 103, 204, 304] {
+            let raw = format!("HTTP/1.1 {status} X\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200");
+            assert_eq!(read(&raw), (status, BodyKind::None, true));
+        }
+        let raw = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nRequest-Id: r1\r\n\r\n";
+        let head = parse_response(raw.as_bytes(), &Limits::default(), true).unwrap().unwrap();
+        assert_eq!((head.body, head.len), (BodyKind::None, raw.len()));
+        assert_eq!(head.header(raw.as_bytes(), "request-id"), Some("r1"));
+        assert_eq!(head.headers(raw.as_bytes()).count(), 2);
+        for len in 0..raw.len() {
+            assert!(response(&raw.as_bytes()[..len]).unwrap().is_none(), "{len}");
+        }
+    }
+
+    #[test]
+    fn responses_that_can_be_read_two_ways_are_refused() {
+        for raw in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 304 X\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\nContent-Length: 3\n\n",
+            "HTTP/1.1 200 OK\r\nContent-Length : 3\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
+            "HTTP/1.1 099 X\r\n\r\n",
+            "HTTP/1.1 20 X\r\n\r\n",
+            "HTTP/1.1 abc X\r\n\r\n",
+            "HTTP/1.2 200 OK\r\n\r\n",
+            "HTTP/2 200\r\n\r\n",
+            "SSH-2.0-OpenSSH",
+            "\x15\x03\x03",
+        ] {
+            let refusal = response(raw).expect_err(raw);
+            assert!(refusal.status == 502 && refusal.close, "{raw:?}");
+        }
+    }
+}

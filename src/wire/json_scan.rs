@@ -10,8 +10,9 @@
 
 #![expect(clippy::inline_always, reason = "the scan must compile into each processor's version")]
 
-use std::marker::PhantomData;
 use std::sync::OnceLock;
+
+use crate::wire::json_walk::{Registers, Search, walk};
 
 /// The deepest nesting that can be allowed: as deep as one machine word pair can note it.
 pub const DEPTH_MAX: usize = 128;
@@ -109,18 +110,21 @@ impl Lane {
         all
     }
 
+    /// A short name, for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Word => "word",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+        }
+    }
+
     fn best() -> Self {
         static BEST: OnceLock<Lane> = OnceLock::new();
         *BEST.get_or_init(|| Self::all().pop().unwrap_or(Self::Word))
     }
-}
-
-/// What to look for while checking.
-struct Search<'s> {
-    wanted: &'s [&'s str],
-    /// As long as `wanted`.
-    found: &'s mut [Option<Span>],
-    object_only: bool,
 }
 
 fn run(lane: Lane, text: &[u8], depth_max: usize, search: Search<'_>) -> Result<(), Fault> {
@@ -137,16 +141,6 @@ fn run(lane: Lane, text: &[u8], depth_max: usize, search: Search<'_>) -> Result<
         #[cfg(target_arch = "x86_64")]
         Lane::Avx512(_) => x86::walk_avx512(text, depth_max, search),
     }
-}
-
-/// Finds the bytes that a string can't run over.
-trait Registers {
-    /// Bytes looked at in one go, at most 64.
-    const WIDTH: usize;
-
-    /// Bit n is set if `text[at + n]` is a quote, a backslash or a control byte. Bits from `WIDTH`
-    /// on, and those of bytes behind the text's end, are zero.
-    fn specials(text: &[u8], at: usize) -> u64;
 }
 
 /// Eight bytes in a general register: for processors without wide ones.
@@ -177,310 +171,13 @@ impl Registers for Word {
     }
 }
 
-struct Walk<'t, R> {
-    text: &'t [u8],
-    at: usize,
-    /// `specials` describes the `R::WIDTH` bytes from here on; never behind `at`.
-    base: usize,
-    specials: u64,
-    registers: PhantomData<R>,
-}
-
-/// Walks over the whole text. The kinds of the open containers stand in `kinds`, innermost lowest:
-/// 1 for an object.
-#[inline(always)]
-fn walk<R: Registers>(text: &[u8], depth_max: usize, search: Search<'_>) -> Result<(), Fault> {
-    let Search { wanted, found, object_only } = search;
-    let mut walk =
-        Walk::<R> { text, at: 0, base: 0, specials: R::specials(text, 0), registers: PhantomData };
-    let mut depth = 0_usize;
-    let mut kinds = 0_u128;
-    // the wanted member whose value is being read, and where that starts
-    let mut open: Option<(usize, usize)> = None;
-    walk.blanks();
-    if object_only && walk.peek() != b'{' {
-        return Err(walk.fault("the body must be a JSON object"));
-    }
-    'value: loop {
-        let first = walk.peek();
-        match first {
-            b'"' => {
-                walk.at += 1;
-                walk.string()?;
-            }
-            b'{' | b'[' => {
-                if depth >= depth_max {
-                    return Err(walk.fault("the nesting is too deep"));
-                }
-                walk.at += 1;
-                walk.blanks();
-                // '{' and '[' each stand two before their closing bracket
-                if walk.peek() == first + 2 {
-                    walk.at += 1;
-                } else {
-                    depth += 1;
-                    kinds = kinds << 1 | u128::from(first == b'{');
-                    if first == b'{' {
-                        let key = walk.key()?;
-                        if depth == 1 && !wanted.is_empty() {
-                            open = member(&walk, key, wanted, found)?;
-                        }
-                    }
-                    continue 'value;
-                }
-            }
-            b'-' | b'0'..=b'9' => walk.number()?,
-            b't' => walk.literal(b"true")?,
-            b'f' => walk.literal(b"false")?,
-            b'n' => walk.literal(b"null")?,
-            _ => return Err(walk.fault("a value is expected")),
-        }
-        loop {
-            if depth <= 1 {
-                if let Some((slot, start)) = open.take()
-                    && let Some(slot) = found.get_mut(slot)
-                {
-                    *slot = Some(Span { start, end: walk.at });
-                }
-                if depth == 0 {
-                    return walk.end();
-                }
-            }
-            walk.blanks();
-            let in_object = kinds & 1 == 1;
-            match walk.peek() {
-                b',' => {
-                    walk.at += 1;
-                    walk.blanks();
-                    if in_object {
-                        let key = walk.key()?;
-                        if depth == 1 && !wanted.is_empty() {
-                            open = member(&walk, key, wanted, found)?;
-                        }
-                    }
-                    continue 'value;
-                }
-                b'}' if in_object => {}
-                b']' if !in_object => {}
-                _ if in_object => return Err(walk.fault("a comma or a closing brace is expected")),
-                _ => return Err(walk.fault("a comma or a closing bracket is expected")),
-            }
-            walk.at += 1;
-            depth -= 1;
-            kinds >>= 1;
-        }
-    }
-}
-
-/// A key's range without its quotes, and whether it holds escapes.
-struct Key {
-    span: Span,
-    escaped: bool,
-}
-
-impl<R: Registers> Walk<'_, R> {
-    /// The next byte; 0, which JSON has no use for, at the end.
-    #[inline(always)]
-    fn peek(&self) -> u8 {
-        self.text.get(self.at).copied().unwrap_or(0)
-    }
-
-    #[inline(always)]
-    fn blanks(&mut self) {
-        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
-            self.at += 1;
-        }
-    }
-
-    /// Reads a key and its colon, up to the value.
-    #[inline(always)]
-    fn key(&mut self) -> Result<Key, Fault> {
-        if self.peek() != b'"' {
-            return Err(self.fault("a key is expected"));
-        }
-        self.at += 1;
-        let start = self.at;
-        let escaped = self.string()?;
-        let key = Key { span: Span { start, end: self.at - 1 }, escaped };
-        self.blanks();
-        if self.peek() != b':' {
-            return Err(self.fault("a colon is expected"));
-        }
-        self.at += 1;
-        self.blanks();
-        Ok(key)
-    }
-
-    /// Reads on from behind the opening quote to behind the closing one; whether there were escapes.
-    #[inline(always)]
-    fn string(&mut self) -> Result<bool, Fault> {
-        let mut escaped = false;
-        loop {
-            let mut offset = self.at - self.base;
-            if offset >= R::WIDTH {
-                self.base = self.at;
-                self.specials = R::specials(self.text, self.at);
-                offset = 0;
-            }
-            let rest = self.specials >> offset;
-            if rest == 0 {
-                self.at = self.base + R::WIDTH;
-                if self.at >= self.text.len() {
-                    self.at = self.text.len();
-                    return Err(self.fault(""));
-                }
-                continue;
-            }
-            self.at += rest.trailing_zeros() as usize;
-            match self.peek() {
-                b'"' => {
-                    self.at += 1;
-                    return Ok(escaped);
-                }
-                b'\\' => {
-                    escaped = true;
-                    self.at += 1;
-                    if matches!(self.peek(), b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')
-                    {
-                        self.at += 1;
-                    } else {
-                        self.at = unicode_escape(self.text, self.at)?;
-                    }
-                }
-                _ => return Err(self.fault("a control byte in a string must be escaped")),
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn number(&mut self) -> Result<(), Fault> {
-        if self.peek() == b'-' {
-            self.at += 1;
-        }
-        if self.peek() == b'0' {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == b'.' {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), b'e' | b'E') {
-            self.at += 1;
-            if matches!(self.peek(), b'+' | b'-') {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    /// Reads one digit or more.
-    #[inline(always)]
-    fn digits(&mut self) -> Result<(), Fault> {
-        if !self.peek().is_ascii_digit() {
-            return Err(self.fault("a digit is expected"));
-        }
-        while self.peek().is_ascii_digit() {
-            self.at += 1;
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn literal(&mut self, word: &[u8]) -> Result<(), Fault> {
-        if self.text.get(self.at..self.at + word.len()) == Some(word) {
-            self.at += word.len();
-            return Ok(());
-        }
-        while word.first().is_some() && word.contains(&self.peek()) {
-            self.at += 1;
-        }
-        Err(self.fault("only true, false and null are words"))
-    }
-
-    #[inline(always)]
-    fn end(&mut self) -> Result<(), Fault> {
-        self.blanks();
-        if self.at == self.text.len() {
-            return Ok(());
-        }
-        Err(self.fault("something follows the value"))
-    }
-
-    #[cold]
-    fn fault(&self, what: &'static str) -> Fault {
-        fault(self.text, self.at, what)
-    }
-}
-
-#[cold]
-fn fault(text: &[u8], at: usize, what: &'static str) -> Fault {
-    Fault { at, what: if at >= text.len() { "the text ends too early" } else { what } }
-}
-
-/// Whether a top-level key is wanted: its slot, and where its value starts.
-#[cold]
-fn member<R: Registers>(
-    walk: &Walk<'_, R>,
-    key: Key,
-    wanted: &[&str],
-    found: &[Option<Span>],
-) -> Result<Option<(usize, usize)>, Fault> {
-    let raw = key.span.of(walk.text);
-    let slot = if key.escaped {
-        let quoted = Span { start: key.span.start - 1, end: key.span.end + 1 };
-        let plain: Option<String> = serde_json::from_slice(quoted.of(walk.text)).ok();
-        wanted.iter().position(|name| Some(*name) == plain.as_deref())
-    } else {
-        wanted.iter().position(|name| name.as_bytes() == raw)
-    };
-    let Some(slot) = slot else { return Ok(None) };
-    if found.get(slot).is_some_and(Option::is_some) {
-        return Err(Fault { at: key.span.start - 1, what: "a member that is given twice" });
-    }
-    Ok(Some((slot, walk.at)))
-}
-
-/// Reads the `uXXXX` at `at`, and its other half if it is a high surrogate: where it ends.
-#[cold]
-fn unicode_escape(text: &[u8], at: usize) -> Result<usize, Fault> {
-    let unit = unicode_unit(text, at)?;
-    match unit {
-        0xd800..=0xdbff => {
-            let lone = Fault { at: at - 1, what: "half a surrogate pair" };
-            if text.get(at + 5..at + 7) != Some(b"\\u") {
-                return Err(lone);
-            }
-            match unicode_unit(text, at + 6)? {
-                0xdc00..=0xdfff => Ok(at + 11),
-                _ => Err(lone),
-            }
-        }
-        0xdc00..=0xdfff => Err(Fault { at: at - 1, what: "half a surrogate pair" }),
-        _ => Ok(at + 5),
-    }
-}
-
-fn unicode_unit(text: &[u8], at: usize) -> Result<u32, Fault> {
-    if text.get(at) != Some(&b'u') {
-        return Err(fault(text, at, "an escape that JSON does not know"));
-    }
-    (at + 1..at + 5).try_fold(0, |unit, at| {
-        let digit = text.get(at).and_then(|&byte| char::from(byte).to_digit(16));
-        digit
-            .map(|digit| unit << 4 | digit)
-            .ok_or_else(|| fault(text, at, "a hex digit is expected"))
-    })
-}
-
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "wide registers, behind detection at run time")]
 mod x86 {
     use std::arch::x86_64 as arch;
 
-    use super::{Fault, Registers, Search, walk};
+    use crate::wire::json_scan::Fault;
+    use crate::wire::json_walk::{Registers, Search, walk};
 
     pub(super) fn walk_avx2(
         text: &[u8],
@@ -508,8 +205,8 @@ mod x86 {
         unsafe { with_features(text, depth_max, search) }
     }
 
-    struct Avx2;
-    struct Avx512;
+    pub(super) struct Avx2;
+    pub(super) struct Avx512;
 
     impl Registers for Avx2 {
         const WIDTH: usize = 64;
@@ -526,7 +223,7 @@ mod x86 {
                 // SAFETY: as above.
                 let specials = unsafe { specials_avx2(last) };
                 // the last 64 bytes of the text begin before `at`
-                return specials.checked_shr((64 - rest.len()) as u32).unwrap_or(0);
+                return specials.unbounded_shr(u32::try_from(64 - rest.len()).unwrap_or(64));
             }
             block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
             // SAFETY: as above.
@@ -584,13 +281,178 @@ mod x86 {
 mod tests {
     use super::*;
 
+    fn found<'t, const N: usize>(body: &'t str, wanted: &[&str; N]) -> [Option<&'t str>; N] {
+        let spans = scan(body.as_bytes(), DEPTH_MAX, wanted).unwrap();
+        spans.map(|span| span.map(|span| std::str::from_utf8(span.of(body.as_bytes())).unwrap()))
+    }
+
+    /// The fault's offset and rule, the same in every lane.
+    fn fault(text: impl AsRef<[u8]>) -> (usize, &'static str) {
+        let faults: Vec<_> = Lane::all()
+            .into_iter()
+            .map(|lane| validate_with(lane, text.as_ref(), DEPTH_MAX).unwrap_err())
+            .collect();
+        assert!(faults.iter().all(|fault| *fault == faults[0]), "{faults:?}");
+        (faults[0].at, faults[0].what)
+    }
+
     #[test]
-    fn members_are_found() {
-        let body =
-            br#" {"messages":[{"model":"inner"}], "mod\u0065l" : "m/x" ,"n":null,"stream":true} "#;
-        let [model, stream, absent] = scan(body, 128, &["model", "stream", "absent"]).unwrap();
-        assert_eq!(model.unwrap().of(body), b"\"m/x\"");
-        assert_eq!(stream.unwrap().of(body), b"true");
-        assert_eq!(absent, None);
+    fn top_level_members_are_found_whatever_surrounds_them() {
+        let body = r#" {"messages":[{"model":"inner","stream":1}], "mod\u0065l" : "m/x" ,
+            "n":null,"tool":{"model":2},"stream":true} "#;
+        assert_eq!(
+            found(body, &["model", "stream", "absent", "tool"]),
+            [Some("\"m/x\""), Some("true"), None, Some(r#"{"model":2}"#)]
+        );
+        assert_eq!(
+            found(r#"{"a":[ ],"b":{ },"c":-1.5e+3}"#, &["a", "b", "c"]),
+            [Some("[ ]"), Some("{ }"), Some("-1.5e+3")]
+        );
+        assert_eq!(found("{}", &["a"]), [None]);
+        assert_eq!(found(r#"{"":7}"#, &[""]), [Some("7")]);
+    }
+
+    #[test]
+    fn a_wanted_member_given_twice_is_a_fault() {
+        let twice = r#"{"model":"cheap","x":1,"x":2,"\u006dodel":"dear"}"#;
+        let refused = scan(twice.as_bytes(), DEPTH_MAX, &["model"]).unwrap_err();
+        assert_eq!((refused.at, refused.what), (29, "a member that is given twice"));
+        assert_eq!(found(twice, &["other"]), [None]);
+    }
+
+    #[test]
+    fn only_an_object_can_be_a_body() {
+        for text in ["[]", "1", "\"{}\"", " null", "", "  "] {
+            assert!(scan(text.as_bytes(), DEPTH_MAX, &["a"]).is_err(), "{text:?}");
+        }
+        assert_eq!(
+            scan(b" [{}]", DEPTH_MAX, &[]).unwrap_err(),
+            Fault { at: 1, what: "the body must be a JSON object" }
+        );
+    }
+
+    #[test]
+    fn the_first_bad_byte_is_named() {
+        let early = "the text ends too early";
+        let cases: [(&str, usize, &str); 41] = [
+            ("", 0, early),
+            (" ", 1, early),
+            ("[", 1, early),
+            ("[1", 2, early),
+            ("[1,", 3, early),
+            ("{\"a", 3, early),
+            ("{\"a\"", 4, early),
+            ("{\"a\":", 5, early),
+            ("\"a\\", 3, early),
+            ("\"\\u00", 5, early),
+            ("tru", 3, early),
+            ("-", 1, early),
+            ("1.", 2, early),
+            ("1e", 2, early),
+            ("1e+", 3, early),
+            ("[1,]", 3, "a value is expected"),
+            ("{\"a\":1,}", 7, "a key is expected"),
+            ("{a:1}", 1, "a key is expected"),
+            ("{'a':1}", 1, "a key is expected"),
+            ("{\"a\" 1}", 5, "a colon is expected"),
+            ("[1 2]", 3, "a comma or a closing bracket is expected"),
+            ("[1}", 2, "a comma or a closing bracket is expected"),
+            ("{\"a\":1]", 6, "a comma or a closing brace is expected"),
+            ("[}", 1, "a value is expected"),
+            ("{]", 1, "a key is expected"),
+            ("01", 1, "something follows the value"),
+            ("[01]", 2, "a comma or a closing bracket is expected"),
+            ("[1.]", 3, "a digit is expected"),
+            ("[.5]", 1, "a value is expected"),
+            ("[+1]", 1, "a value is expected"),
+            ("[-a]", 2, "a digit is expected"),
+            ("[1e5.2]", 4, "a comma or a closing bracket is expected"),
+            ("NaN", 0, "a value is expected"),
+            ("[nul1]", 4, "only true, false and null are words"),
+            ("[truefalse]", 5, "a comma or a closing bracket is expected"),
+            ("{} {}", 3, "something follows the value"),
+            ("1\0", 1, "something follows the value"),
+            ("[\"a\nb\"]", 3, "a control byte in a string must be escaped"),
+            ("\"\\x\"", 2, "an escape that JSON does not know"),
+            ("\"\\u12g4\"", 5, "a hex digit is expected"),
+            ("\u{feff}{}", 0, "a value is expected"),
+        ];
+        for (text, at, what) in cases {
+            assert_eq!(fault(text), (at, what), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn halves_of_surrogate_pairs_are_refused() {
+        for text in [
+            r#""ab\ud800""#,
+            r#""ab\udc00""#,
+            r#""ab\ud800\u0041""#,
+            r#""ab\ud800x""#,
+            r#""ab\ud800\n""#,
+            r#""ab\uDBFF\uDBFF""#,
+        ] {
+            assert_eq!(fault(text), (3, "half a surrogate pair"), "{text}");
+        }
+        assert_eq!(validate(br#""\ud83e\udd16""#, DEPTH_MAX), Ok(()));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_refused() {
+        assert_eq!(fault(b"\"ab\xff\""), (3, "a byte is not UTF-8"));
+        assert_eq!(fault(b"\"\xed\xa0\x80\""), (1, "a byte is not UTF-8"));
+        assert_eq!(fault(b"{\"a\":1}\xc3"), (7, "a byte is not UTF-8"));
+    }
+
+    #[test]
+    fn nesting_ends_where_it_is_told() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(validate(nested(128).as_bytes(), DEPTH_MAX), Ok(()));
+        assert_eq!(fault(nested(129)), (128, "the nesting is too deep"));
+        assert_eq!(fault("[".repeat(1 << 20)), (128, "the nesting is too deep"));
+        assert!(validate(nested(4).as_bytes(), 3).is_err());
+        assert!(validate(nested(500).as_bytes(), 1000).is_err(), "the cap is DEPTH_MAX");
+        assert!(validate(b"1", 0).is_ok() && validate(b"[]", 0).is_err());
+        let objects = "{\"a\":[".repeat(64) + &"]}".repeat(64);
+        assert_eq!(validate(objects.as_bytes(), DEPTH_MAX), Ok(()));
+    }
+
+    #[test]
+    fn a_special_byte_is_seen_at_every_offset() {
+        for len in 0..200 {
+            let text = |middle: &str| format!("[\"{}{middle}\",1]", "a".repeat(len));
+            assert_eq!(fault(text("\u{1f}")).0, len + 2);
+            assert_eq!(fault(text("\"")), (len + 3, "a comma or a closing bracket is expected"));
+            assert_eq!(fault(text("\\")).1, "the text ends too early");
+            for lane in Lane::all() {
+                let fine = text("\\\"\\\\\u{7f}\u{20ac}");
+                assert_eq!(validate_with(lane, fine.as_bytes(), DEPTH_MAX), Ok(()), "{len}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn all_lanes_mark_the_same_bytes(text: Vec<u8>, at in 0_usize..300) {
+            let expected = |width: usize| {
+                let rest = text.get(at..).unwrap_or_default().iter().take(width);
+                rest.enumerate().fold(0_u64, |bits, (nth, &byte)| {
+                    bits | u64::from(byte < 0x20 || byte == b'"' || byte == b'\\') << nth
+                })
+            };
+            proptest::prop_assert_eq!(Word::specials(&text, at), expected(8));
+            #[cfg(target_arch = "x86_64")]
+            for lane in Lane::all() {
+                match lane {
+                    Lane::Word => {}
+                    Lane::Avx2(_) => {
+                        proptest::prop_assert_eq!(x86::Avx2::specials(&text, at), expected(64));
+                    }
+                    Lane::Avx512(_) => {
+                        proptest::prop_assert_eq!(x86::Avx512::specials(&text, at), expected(64));
+                    }
+                }
+            }
+        }
     }
 }

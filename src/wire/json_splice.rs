@@ -251,3 +251,121 @@ fn skip_blanks(body: &[u8], at: usize) -> usize {
     let rest = body.get(at..).unwrap_or_default();
     at + rest.len() - rest.trim_ascii_start().len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(body: &str, name: &str) -> Span {
+        let [span] = scan(body.as_bytes(), DEPTH_MAX, &[name]).unwrap();
+        span.unwrap()
+    }
+
+    fn edited(body: &str, edits: &[Edit<'_>]) -> String {
+        let mut bytes = body.as_bytes().to_vec();
+        apply(&mut bytes, edits).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn removed(body: &str, names: &[&str]) -> String {
+        let edits: Vec<_> =
+            names.iter().map(|name| Edit::Remove { value: value(body, name) }).collect();
+        edited(body, &edits)
+    }
+
+    #[test]
+    fn a_value_of_any_length_takes_the_place() {
+        let body = r#"{"model" : "claude", "stream":true}"#;
+        for with in ["\"\"", "\"sonnet\"", "\"claude\"", "\"us.anthropic.claude-sonnet-4-5\""] {
+            let mut bytes = body.as_bytes().to_vec();
+            replace(&mut bytes, value(body, "model"), with.as_bytes()).unwrap();
+            assert_eq!(bytes, body.replace("\"claude\"", with).into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_removed_member_takes_one_comma_along() {
+        let body = r#"{ "a" : 1 , "b\"," :[2, 3],"c":{"a":4} }"#;
+        assert_eq!(removed(body, &["a"]), r#"{ "b\"," :[2, 3],"c":{"a":4} }"#);
+        assert_eq!(removed(body, &["b\","]), r#"{ "a" : 1 ,"c":{"a":4} }"#);
+        assert_eq!(removed(body, &["c"]), r#"{ "a" : 1 , "b\"," :[2, 3] }"#);
+        assert_eq!(removed(body, &["a", "b\","]), r#"{ "c":{"a":4} }"#);
+        assert_eq!(removed(body, &["c", "a"]), r#"{ "b\"," :[2, 3] }"#);
+        assert_eq!(removed(body, &["c", "b\","]), r#"{ "a" : 1  }"#);
+        assert_eq!(removed(body, &["c", "b\",", "a"]), "{  }");
+        assert_eq!(removed(r#"{"only":1}"#, &["only"]), "{}");
+    }
+
+    #[test]
+    fn members_are_added_behind_the_last() {
+        let insert = |name, value: &'static str| Edit::Insert { name, value: value.as_bytes() };
+        assert_eq!(edited("{}", &[insert("a", "1")]), r#"{"a":1}"#);
+        assert_eq!(
+            edited(" { } ", &[insert("a\"", "[]"), insert("b", "2")]),
+            " {\"a\\\"\":[],\"b\":2 } "
+        );
+        assert_eq!(edited("{\"x\":0\n}\n", &[insert("a", "1")]), "{\"x\":0,\"a\":1\n}\n");
+        let body = r#"{"x":0, "y":1}"#;
+        let all = [
+            insert("a", "1"),
+            Edit::Remove { value: value(body, "y") },
+            Edit::Remove { value: value(body, "x") },
+        ];
+        assert_eq!(edited(body, &all), r#"{"a":1}"#);
+        assert_eq!(edited(body, &all[..2]), r#"{"x":0,"a":1}"#);
+    }
+
+    #[test]
+    fn edits_of_all_kinds_go_together_in_any_order() {
+        let body = r#"{"model":"m","max_tokens":5,"stream":true,"messages":["keep me"],"top_k":3}"#;
+        let mut edits = vec![
+            Edit::Insert { name: "anthropic_version", value: b"\"bedrock-2023-05-31\"" },
+            Edit::Remove { value: value(body, "stream") },
+            Edit::Replace { value: value(body, "model"), with: b"\"a much longer model name\"" },
+            Edit::Replace { value: value(body, "top_k"), with: b"40" },
+            Edit::Remove { value: value(body, "max_tokens") },
+        ];
+        for _ in 0..edits.len() {
+            edits.rotate_left(1);
+            assert_eq!(
+                edited(body, &edits),
+                r#"{"model":"a much longer model name","messages":["keep me"],"top_k":40,"anthropic_version":"bedrock-2023-05-31"}"#
+            );
+        }
+    }
+
+    #[test]
+    fn named_members_come_and_go() {
+        let mut body = br#"{"stream":true,"x":1}"#.to_vec();
+        assert_eq!(remove_member(&mut body, "stream"), Ok(true));
+        assert_eq!(remove_member(&mut body, "stream"), Ok(false));
+        insert_member(&mut body, "y", b"null").unwrap();
+        assert_eq!(body, br#"{"x":1,"y":null}"#);
+    }
+
+    #[test]
+    fn what_does_not_fit_leaves_the_body_alone() {
+        let body = br#"{"a":[1,2],"b":3}"#;
+        let span = |start, end| Span { start, end };
+        let replace = |start, end| Edit::Replace { value: span(start, end), with: b"0" };
+        let cases: [(&[Edit<'_>], Misfit); 7] = [
+            (&[replace(5, 99)], Misfit::NoSuchMember),
+            (&[replace(7, 6)], Misfit::NoSuchMember),
+            (&[replace(5, 10), replace(6, 7)], Misfit::Overlap),
+            (&[Edit::Remove { value: span(5, 10) }, replace(6, 7)], Misfit::Overlap),
+            (&[Edit::Remove { value: span(15, 16) }, replace(15, 16)], Misfit::Overlap),
+            (&[Edit::Remove { value: span(8, 9) }], Misfit::NoSuchMember),
+            (&[Edit::Remove { value: span(90, 99) }], Misfit::NoSuchMember),
+        ];
+        for (edits, misfit) in cases {
+            let mut bytes = body.to_vec();
+            assert_eq!(apply(&mut bytes, edits), Err(misfit), "{edits:?}");
+            assert_eq!(bytes, body);
+        }
+        for text in ["[1]", "", "{", "}", "1}"] {
+            let mut bytes = text.as_bytes().to_vec();
+            assert_eq!(insert_member(&mut bytes, "a", b"1"), Err(Misfit::NotAnObject), "{text}");
+        }
+    }
+}

@@ -7,11 +7,12 @@
 pub mod aws_event_stream;
 pub mod frames;
 pub mod http1;
-pub mod http1_chunked;
-pub mod http1_target;
-pub mod http1_write;
+mod http1_chunked;
+mod http1_target;
+mod http1_write;
 pub mod json_read;
 pub mod json_scan;
 pub mod json_splice;
+mod json_walk;
 pub mod json_write;
 pub mod sse;
