@@ -82,6 +82,14 @@ impl<'a> Additional<'a> {
         free
     }
 
+    /// Whether Claude is told to think.
+    fn thinks(&self) -> bool {
+        let asked = self.members.iter().find(|(name, _)| name == "thinking");
+        asked.is_some_and(|(_, raw)| {
+            json_read::text_field(raw, "type").as_deref() != Some("disabled")
+        })
+    }
+
     fn write(&self, object: &mut Object<'_>) {
         if self.members.is_empty() {
             return;
@@ -121,6 +129,20 @@ impl<'r> Writer<'_, 'r, '_> {
             self.left_out(&mut temperature, request.names.temperature);
             self.left_out(&mut top_p, request.names.top_p);
         }
+        let claude_client = matches!(request.from, Dialect::Anthropic | Dialect::Bedrock);
+        let mut top_k = request.top_k;
+        if self.fields.thinks() && !claude_client {
+            // Claude refuses them beside thinking.
+            for (raw, path) in [
+                (&mut temperature, request.names.temperature),
+                (&mut top_p, request.names.top_p),
+                (&mut top_k, request.names.top_k),
+            ] {
+                if raw.take().is_some() {
+                    self.loss.push(path, Reason::Value);
+                }
+            }
+        }
         let both = temperature.is_some() && top_p.is_some();
         if both && claude && model_family::claude_refuses_both_samplings(model) {
             self.left_out(&mut top_p, request.names.top_p);
@@ -153,7 +175,7 @@ impl<'r> Writer<'_, 'r, '_> {
             }
             config.end();
         }
-        if let Some(top_k) = request.top_k {
+        if let Some(top_k) = top_k {
             if claude && model_family::claude_refuses_sampling(model) {
                 self.loss.push(request.names.top_k, Reason::Unsupported);
             } else if self.family == Family::Nova {
@@ -173,7 +195,17 @@ impl<'r> Writer<'_, 'r, '_> {
     fn tools(&mut self, object: &mut Object<'_>) {
         let request = self.request;
         let used = self.tools_of_history();
-        if request.tools.is_empty() && used.is_empty() {
+        let own = request.from == Dialect::Bedrock;
+        let any = request.tools.iter().any(|tool| own || matches!(tool, Tool::Function(_)));
+        if !any && used.is_empty() {
+            for tool in &request.tools {
+                if let Tool::Hosted { place, .. } = tool {
+                    self.loss.push(place, Reason::Unsupported);
+                }
+            }
+            if request.tool_choice.as_ref().is_some_and(demands_a_call) {
+                self.loss.push(request.names.tool_choice, Reason::Value);
+            }
             return;
         }
         let mut config = object.object("toolConfig");
@@ -181,7 +213,7 @@ impl<'r> Writer<'_, 'r, '_> {
         for tool in &request.tools {
             match tool {
                 Tool::Function(tool) => self.function(tool, &mut list),
-                Tool::Hosted { raw, .. } if request.from == Dialect::Bedrock => {
+                Tool::Hosted { raw, .. } if own => {
                     list.raw(raw);
                 }
                 Tool::Hosted { place, .. } => self.loss.push(place, Reason::Unsupported),
@@ -420,4 +452,8 @@ impl<'r> Writer<'_, 'r, '_> {
             prefix(&extra.name) || said.contains(&extra.name.as_ref())
         });
     }
+}
+
+fn demands_a_call(choice: &ToolChoice<'_>) -> bool {
+    matches!(choice, ToolChoice::Required | ToolChoice::Named(_))
 }

@@ -92,8 +92,9 @@ impl Writer<'_, '_, '_> {
             self.fields.add("thinking", r#"{"type":"disabled"}"#);
             return None;
         }
-        let by_effort = version.is_none_or(|version| version >= (4, 5));
         let adaptive = version.is_none_or(|version| version >= (4, 6));
+        // A Claude client knows whether its model takes an effort.
+        let by_effort = adaptive || self.claude_client();
         if !self.claude_client() && (self.forced() || (!adaptive && self.called_unthought())) {
             // Claude refuses to think here; the call matters more.
             self.loss.push(request.names.reasoning, Reason::Value);

@@ -21,7 +21,8 @@ pub(super) use super::bedrock_request_out::encode;
 /// Where models find the parameters that Converse has no name for.
 pub(super) const ADDITIONAL: &str = "additionalModelRequestFields";
 
-pub(super) static NAMES: FieldNames = FieldNames {
+pub(super) static NAMES: FieldNames = CONVERSE;
+pub(super) const CONVERSE: FieldNames = FieldNames {
     system: "system",
     tools: "toolConfig.tools",
     tool_choice: "toolConfig.toolChoice",
@@ -105,13 +106,15 @@ fn inference<'a>(
     for (name, value) in json_read::fields(raw) {
         match name.as_ref() {
             _ if json_read::is_null(value) => {}
-            "maxTokens" => {
+            // The second names are those of Nova's own form, for `InvokeModel`.
+            "maxTokens" | "max_new_tokens" => {
                 let count = json_read::unsigned(value);
                 let wrong = || Malformed::at(NAMES.max_tokens, "must be a whole number");
                 request.max_tokens = Some(count.ok_or_else(wrong)?);
             }
             "temperature" => request.temperature = Some(value),
-            "topP" => request.top_p = Some(value),
+            "topP" | "top_p" => request.top_p = Some(value),
+            "topK" | "top_k" => request.top_k = Some(value),
             "stopSequences" => {
                 for item in list(NAMES.stop, value)? {
                     request.stop.push(text(NAMES.stop, item)?);

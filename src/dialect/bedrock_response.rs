@@ -6,7 +6,7 @@
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>
 
 use super::bedrock_content::redacted;
-use super::{bedrock_citations as citations, bedrock_exceptions as exceptions, seal};
+use super::{bedrock_citations as citations, seal};
 use crate::chat::{
     Block, Delta, Dialect, ErrorKind, Event, Fault, Raw, Sink, Stop, StopReason, Usage,
 };
@@ -26,10 +26,6 @@ pub struct Decoder {
 impl Decoder {
     pub(super) fn frame(&mut self, frame: Frame<'_>, out: Sink<'_>) {
         let name = frame.name.unwrap_or_default();
-        if frame.exception {
-            out(Event::Error(exceptions::read(name, frame.data)));
-            return;
-        }
         let known = matches!(
             name,
             "messageStart"
@@ -49,7 +45,7 @@ impl Decoder {
             index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0)
         };
         match name {
-            "messageStart" => out(start()),
+            "messageStart" => out(start(Usage::default())),
             "contentBlockStart" => block_start(slot(), data, out),
             "contentBlockDelta" => {
                 if let Some(delta) = json_read::field(data, "delta") {
@@ -59,7 +55,7 @@ impl Decoder {
             "contentBlockStop" => out(Event::Close { slot: slot() }),
             "messageStop" => self.failed = stop(data, out),
             "metadata" => {
-                said_usage(data, out);
+                out(Event::Usage(usage_of(data)));
                 match self.failed.take() {
                     Some(reason) => out(failed(&reason)),
                     None => out(Event::End),
@@ -81,7 +77,9 @@ pub(super) fn decode_message(body: &str, out: Sink<'_>) {
         out(Event::Error(Fault { kind: ErrorKind::Api, message: text, code: None }));
         return;
     }
-    out(start());
+    // Said at once, so that the tokens of an answer that failed are counted, too.
+    let usage = usage_of(body);
+    out(start(usage.clone()));
     let content = message.and_then(|message| json_read::field(message, "content"));
     for (slot, block) in (0..).zip(json_read::items(content.unwrap_or_default())) {
         for (kind, raw) in json_read::fields(block).filter(|(_, raw)| !json_read::is_null(raw)) {
@@ -90,15 +88,15 @@ pub(super) fn decode_message(body: &str, out: Sink<'_>) {
         out(Event::Close { slot });
     }
     let failure = stop(body, out);
-    said_usage(body, out);
+    out(Event::Usage(usage));
     match failure {
         Some(reason) => out(failed(&reason)),
         None => out(Event::End),
     }
 }
 
-fn start() -> Event<'static> {
-    Event::Start { id: Cow::Borrowed(""), model: Cow::Borrowed(""), usage: Usage::default() }
+fn start(usage: Usage) -> Event<'static> {
+    Event::Start { id: Cow::Borrowed(""), model: Cow::Borrowed(""), usage }
 }
 
 fn garbled(message: &'static str) -> Event<'static> {
@@ -227,7 +225,7 @@ fn stop(raw: Raw<'_>, out: Sink<'_>) -> Option<String> {
     None
 }
 
-fn said_usage(raw: Raw<'_>, out: Sink<'_>) {
+fn usage_of(raw: Raw<'_>) -> Usage {
     let mut usage = Usage::default();
     let counts = json_read::field(raw, "usage").unwrap_or_default();
     for (name, value) in json_read::fields(counts) {
@@ -250,7 +248,7 @@ fn said_usage(raw: Raw<'_>, out: Sink<'_>) {
     usage.service_tier = json_read::field(raw, "serviceTier")
         .and_then(|tier| json_read::text_field(tier, "type"))
         .map(Cow::into_owned);
-    out(Event::Usage(usage));
+    usage
 }
 
 #[cfg(test)]
@@ -319,6 +317,7 @@ mod tests {
             "contentBlockStart",
             r#"{"start":{"toolUse":{"toolUseId":"t2","name":"g"}},"contentBlockIndex":4}"#,
         ),
+        ("contentBlockDelta", r#"{"delta":{"toolUse":{"input":"{}"}},"contentBlockIndex":4}"#),
         ("contentBlockStop", r#"{"contentBlockIndex":4}"#),
         ("messageStop", r#"{"stopReason":"tool_use"}"#),
         (
@@ -334,6 +333,20 @@ mod tests {
         assert_eq!(seen, STREAM);
         assert_eq!(transcoder.usage().prompt(), 15);
         assert_eq!(transcoder.usage().cache_write_1h, Some(2));
+    }
+
+    #[test]
+    fn a_call_without_arguments_says_an_empty_object() {
+        let (seen, _) = transcode(&[
+            (
+                "contentBlockStart",
+                r#"{"contentBlockIndex":0,"start":{"toolUse":{"toolUseId":"t","name":"f"}}}"#,
+            ),
+            ("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"toolUse":{"input":""}}}"#),
+            ("contentBlockStop", r#"{"contentBlockIndex":0}"#),
+        ]);
+        assert_eq!(seen[2].1, r#"{"delta":{"toolUse":{"input":"{}"}},"contentBlockIndex":0}"#);
+        assert_eq!(seen[3].0, "contentBlockStop");
     }
 
     #[test]
@@ -367,7 +380,7 @@ mod tests {
             if cut == STREAM.len() - 1 {
                 assert_eq!((name.as_str(), transcoder.fault()), ("metadata", None));
             } else {
-                assert_eq!(name, "modelStreamErrorException", "cut at {cut}");
+                assert_eq!(name, "internalServerException", "cut at {cut}");
                 assert!(data.contains("closed the stream"), "{data}");
                 assert!(seen.iter().all(|(name, _)| name != "messageStop"));
             }

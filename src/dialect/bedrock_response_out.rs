@@ -20,6 +20,8 @@ use std::borrow::Cow;
 #[derive(Debug)]
 pub struct Encoder {
     latency_ms: u64,
+    /// Nova's own form, for `InvokeModelWithResponseStream`: the event's name is a key.
+    named_inside: bool,
     usage: Usage,
     /// Of the block being written; blocks that say nothing are not counted.
     index: u64,
@@ -35,6 +37,8 @@ enum Open {
     /// Reasoning that has said nothing yet, and so has a place for a seal.
     SilentThinking,
     Thinking,
+    /// A call without arguments so far.
+    Call,
     Said,
 }
 
@@ -42,6 +46,7 @@ impl Encoder {
     pub(super) fn new(reply: &Reply) -> Self {
         Self {
             latency_ms: reply.latency_ms,
+            named_inside: false,
             usage: Usage::default(),
             index: 0,
             open: Open::Silent,
@@ -49,31 +54,47 @@ impl Encoder {
         }
     }
 
+    pub(super) fn nova(reply: &Reply) -> Self {
+        Self { named_inside: true, ..Self::new(reply) }
+    }
+
     pub(super) fn event(&mut self, event: &Event<'_>, out: &mut Frames) {
         match event {
             Event::Start { usage, .. } => {
                 self.usage.merge(usage);
-                out.begin(Some("messageStart")).extend_from_slice(br#"{"role":"assistant"}"#);
-                out.end();
+                self.frame("messageStart", out, |object| {
+                    object.text("role", "assistant");
+                });
             }
             Event::Open { block, .. } => self.open(block, out),
             Event::Delta { delta, .. } => self.delta(delta, out),
             Event::Close { .. } => self.close(out),
             Event::Usage(usage) => self.usage.merge(usage),
             Event::Stop(stop) => {
-                let mut object = Object::begin(out.begin(Some("messageStop")));
-                write_stop(&mut object, Some(stop));
-                object.end();
-                out.end();
+                self.frame("messageStop", out, |object| write_stop(object, Some(stop)));
             }
             Event::End => {
-                let mut object = Object::begin(out.begin(Some("metadata")));
-                write_usage(&mut object, &self.usage, self.latency_ms);
-                object.end();
-                out.end();
+                self.frame("metadata", out, |object| {
+                    write_usage(object, &self.usage, self.latency_ms);
+                });
             }
             Event::Error(fault) => exceptions::write(fault, out),
         }
+    }
+
+    fn frame(&self, name: &str, out: &mut Frames, write: impl FnOnce(&mut Object<'_>)) {
+        if self.named_inside {
+            let mut outer = Object::begin(out.begin(None));
+            let mut object = outer.object(name);
+            write(&mut object);
+            object.end();
+            outer.end();
+        } else {
+            let mut object = Object::begin(out.begin(Some(name)));
+            write(&mut object);
+            object.end();
+        }
+        out.end();
     }
 
     fn open(&mut self, block: &Block<'_>, out: &mut Frames) {
@@ -82,23 +103,21 @@ impl Encoder {
             Block::Text | Block::Refusal | Block::Opaque { .. } => self.open = Open::Silent,
             Block::Thinking => self.open = Open::SilentThinking,
             Block::ToolUse { id, name } => {
-                self.open = Open::Said;
-                let mut object = Object::begin(out.begin(Some("contentBlockStart")));
-                let mut start = object.object("start");
-                let mut call = start.object("toolUse");
-                call.text("toolUseId", id).text("name", name);
-                call.end();
-                start.end();
-                object.unsigned("contentBlockIndex", self.index);
-                object.end();
-                out.end();
+                self.open = Open::Call;
+                self.frame("contentBlockStart", out, |object| {
+                    let mut start = object.object("start");
+                    let mut call = start.object("toolUse");
+                    call.text("toolUseId", id).text("name", name);
+                    call.end();
+                    start.end();
+                    object.unsigned("contentBlockIndex", self.index);
+                });
             }
             Block::Redacted(seal) => self.redacted(&redacted(seal), out),
         }
     }
 
     fn delta(&mut self, delta: &Delta<'_>, out: &mut Frames) {
-        let thinking = matches!(self.open, Open::Thinking | Open::SilentThinking);
         match delta {
             Delta::Text(text) | Delta::Refusal(text) => {
                 self.piece(out, |delta| {
@@ -106,25 +125,17 @@ impl Encoder {
                 });
             }
             Delta::Thinking(text) => {
-                self.piece(out, |delta| {
-                    let mut inner = delta.object("reasoningContent");
-                    inner.text("text", text);
-                    inner.end();
-                });
+                self.piece(out, |delta| write_inner(delta, "reasoningContent", "text", text));
                 self.open = Open::Thinking;
             }
+            Delta::Arguments(text) if text.is_empty() => {}
             Delta::Arguments(text) => {
-                self.piece(out, |delta| {
-                    let mut inner = delta.object("toolUse");
-                    inner.text("input", text);
-                    inner.end();
-                });
+                self.piece(out, |delta| write_inner(delta, "toolUse", "input", text));
             }
-            Delta::Seal(seal) if thinking => {
+            Delta::Seal(seal) if matches!(self.open, Open::Thinking | Open::SilentThinking) => {
+                let signature = seal::pack(seal, Dialect::Anthropic);
                 self.piece(out, |delta| {
-                    let mut inner = delta.object("reasoningContent");
-                    inner.text("signature", &seal::pack(seal, Dialect::Anthropic));
-                    inner.end();
+                    write_inner(delta, "reasoningContent", "signature", &signature);
                 });
                 self.open = Open::Thinking;
             }
@@ -138,43 +149,46 @@ impl Encoder {
     }
 
     fn close(&mut self, out: &mut Frames) {
+        if self.open == Open::Call {
+            // Clients parse what was said, and nothing is no JSON.
+            self.piece(out, |delta| write_inner(delta, "toolUse", "input", "{}"));
+        }
         if matches!(self.open, Open::Said | Open::Thinking) {
             self.stop_block(out);
         }
-        self.open = Open::Silent;
         if let Some(seal) = self.attached.take() {
             self.redacted(&STANDARD.encode(seal::pack_attached(&seal)), out);
             self.stop_block(out);
-            self.open = Open::Silent;
         }
+        self.open = Open::Silent;
     }
 
     fn stop_block(&mut self, out: &mut Frames) {
-        let mut object = Object::begin(out.begin(Some("contentBlockStop")));
-        object.unsigned("contentBlockIndex", self.index);
-        object.end();
-        out.end();
+        self.frame("contentBlockStop", out, |object| {
+            object.unsigned("contentBlockIndex", self.index);
+        });
         self.index += 1;
     }
 
     fn redacted(&mut self, data: &str, out: &mut Frames) {
-        self.piece(out, |delta| {
-            let mut inner = delta.object("reasoningContent");
-            inner.text("redactedContent", data);
-            inner.end();
-        });
+        self.piece(out, |delta| write_inner(delta, "reasoningContent", "redactedContent", data));
     }
 
     fn piece(&mut self, out: &mut Frames, write: impl FnOnce(&mut Object<'_>)) {
-        let mut object = Object::begin(out.begin(Some("contentBlockDelta")));
-        let mut delta = object.object("delta");
-        write(&mut delta);
-        delta.end();
-        object.unsigned("contentBlockIndex", self.index);
-        object.end();
-        out.end();
+        self.frame("contentBlockDelta", out, |object| {
+            let mut delta = object.object("delta");
+            write(&mut delta);
+            delta.end();
+            object.unsigned("contentBlockIndex", self.index);
+        });
         self.open = Open::Said;
     }
+}
+
+fn write_inner(delta: &mut Object<'_>, kind: &str, name: &str, text: &str) {
+    let mut inner = delta.object(kind);
+    inner.text(name, text);
+    inner.end();
 }
 
 /// Writes the body of `Converse`.

@@ -19,8 +19,10 @@ mod bedrock_citations;
 mod bedrock_content;
 mod bedrock_exceptions;
 mod bedrock_family;
+pub mod bedrock_invoke;
 mod bedrock_media;
 mod bedrock_parameters;
+mod bedrock_prompt;
 mod bedrock_reasoning;
 mod bedrock_request;
 mod bedrock_request_out;
@@ -203,6 +205,13 @@ impl Decoder {
 
     /// Says the events of one frame. A frame that cannot be read becomes [`Event::Error`].
     pub fn frame(&mut self, frame: Frame<'_>, out: Sink<'_>) {
+        if frame.exception
+            && let Some(fault) = errors::of_frame(Dialect::Bedrock, &frame)
+        {
+            // Bedrock's, whatever language the model's chunks are in.
+            out(Event::Error(fault));
+            return;
+        }
         match self {
             Self::Anthropic(decoder) => decoder.frame(frame, out),
             Self::OpenAiChat(decoder) => decoder.frame(frame, out),
@@ -221,9 +230,16 @@ pub enum Encoder {
     OpenAiResponses(openai_responses_response::Encoder),
     Bedrock(bedrock_response::Encoder),
     Gemini(gemini_response::Encoder),
+    /// The body of a family of models, for a client of Bedrock's `InvokeModel`.
+    Invoke(bedrock_invoke::Encoder),
 }
 
 impl Encoder {
+    /// For a client of `InvokeModelWithResponseStream` whose body is of `shape`.
+    pub fn invoke(shape: bedrock_invoke::Shape, reply: Reply) -> Self {
+        Self::Invoke(bedrock_invoke::Encoder::new(shape, reply))
+    }
+
     pub fn new(dialect: Dialect, reply: Reply) -> Self {
         match dialect {
             Dialect::Anthropic => Self::Anthropic(anthropic_response::Encoder::new(reply)),
@@ -249,6 +265,7 @@ impl Encoder {
             Self::OpenAiResponses(encoder) => encoder.event(event, out),
             Self::Bedrock(encoder) => encoder.event(event, out),
             Self::Gemini(encoder) => encoder.event(event, out),
+            Self::Invoke(encoder) => encoder.event(event, out),
         }
     }
 }

@@ -46,10 +46,16 @@ impl Seen {
 
 impl Transcoder {
     pub fn new(upstream: Dialect, client: Dialect, reply: Reply) -> Self {
+        Self::writing(upstream, Encoder::new(client, reply))
+    }
+
+    /// As [`Transcoder::new`], for a client whose language is more than a dialect
+    /// ([`Encoder::invoke`]).
+    pub fn writing(upstream: Dialect, encoder: Encoder) -> Self {
         Self {
             decoder: Decoder::new(upstream),
             sequencer: Sequencer::new(super::closes_blocks(upstream)),
-            encoder: Encoder::new(client, reply),
+            encoder,
             seen: Seen::default(),
         }
     }
