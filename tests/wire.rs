@@ -425,8 +425,12 @@ fn summary(folded: &Folded) -> String {
     let mut text = format!("id {}\nmodel {}\n", folded.id, folded.model);
     for block in &folded.blocks {
         let said = match block.block {
-            finops_gateway::chat::Block::ToolUse { .. } => block.arguments(),
-            _ => &block.text,
+            // indented in a whole answer, as the expectations are
+            finops_gateway::chat::Block::ToolUse { .. } => {
+                let arguments = serde_json::from_str::<Value>(block.arguments());
+                arguments.map_or_else(|_| block.text.clone(), |value| value.to_string())
+            }
+            _ => block.text.clone(),
         };
         text += &format!("{:?} {said:?} {:?}", block.block, block.seal);
         let citations = block.citations.iter().map(|raw| {

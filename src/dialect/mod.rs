@@ -31,8 +31,17 @@ mod bedrock_response_out;
 mod citations;
 pub mod errors;
 mod expect;
+mod gemini_answer;
+mod gemini_body;
+mod gemini_contents;
+mod gemini_grounding;
+mod gemini_logprobs;
+mod gemini_model;
 mod gemini_request;
 mod gemini_response;
+mod gemini_schema;
+mod gemini_signature;
+mod gemini_turns;
 mod model_family;
 mod openai_chat_calls;
 mod openai_chat_message;
@@ -141,6 +150,9 @@ pub fn encode_request(
     out: &mut Vec<u8>,
     loss: &mut Loss,
 ) -> Result<(), Malformed> {
+    let lowered = gemini_schema::Lowered::of(request, dialect);
+    let plain = lowered.as_ref().map(|lowered| lowered.applied(request));
+    let request = plain.as_ref().unwrap_or(request);
     match dialect {
         Dialect::Anthropic => anthropic_request::encode(request, manner, out, loss),
         Dialect::OpenAiChat => openai_chat_request::encode(request, manner, out, loss),

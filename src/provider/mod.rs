@@ -9,6 +9,8 @@ pub mod aws_sigv4;
 pub mod catalog;
 pub mod credentials;
 pub mod endpoint;
+pub mod google_credential;
+pub mod google_token;
 pub mod model_name;
 
 use crate::chat::Dialect;
