@@ -150,6 +150,11 @@ const NAMES: &[(&str, ErrorKind)] = &[
     ("service_unavailable", ErrorKind::Overloaded),
     ("engine_overloaded", ErrorKind::Overloaded),
     ("context_length_exceeded", ErrorKind::InvalidRequest),
+    ("server_is_overloaded", ErrorKind::Overloaded),
+    ("slow_down", ErrorKind::Overloaded),
+    ("invalid_prompt", ErrorKind::InvalidRequest),
+    ("bad_gateway", ErrorKind::Network),
+    ("not_supported", ErrorKind::NotSupported),
     ("request_timeout", ErrorKind::Timeout),
     ("timeout", ErrorKind::Timeout),
     // AWS
