@@ -243,6 +243,7 @@ impl Decoder {
 }
 
 /// Writes the frames of one streamed answer.
+#[expect(clippy::large_enum_variant, reason = "one per answer, which stays where it is")]
 #[derive(Debug)]
 pub enum Encoder {
     Anthropic(anthropic_response::Encoder),

@@ -34,6 +34,8 @@ struct Answer {
     next: u32,
     open: Option<(Kind, u32)>,
     calls: Calls,
+    /// Index of the thought being told, where the upstream numbers them.
+    thought: Option<u64>,
     refused: bool,
 }
 
@@ -226,7 +228,8 @@ impl Answer {
         let mut whole = thought;
         for item in json_read::items(said.details) {
             match reasoning_details::read(item) {
-                Some(Detail::Text { text, seal }) => {
+                Some(Detail::Text { text, seal, index }) => {
+                    self.turn_to(index);
                     let text = if text.is_empty() { whole.take() } else { Some(text) };
                     whole = None;
                     self.say(Kind::Thinking, text.unwrap_or_default(), out);
@@ -247,6 +250,14 @@ impl Answer {
         }
         if let Some(text) = whole.filter(|_| told) {
             self.say(Kind::Thinking, text, out);
+        }
+    }
+
+    /// Closes the open thought if the entry belongs to another one.
+    fn turn_to(&mut self, index: Option<u64>) {
+        if index.is_some() && self.thought != index {
+            self.thought = index;
+            self.open = self.open.filter(|(kind, _)| *kind != Kind::Thinking);
         }
     }
 

@@ -349,6 +349,51 @@ mod tests {
     }
 
     #[test]
+    fn a_responses_stream_is_counted() {
+        let mut tap = Tap::new(Dialect::OpenAiResponses);
+        for (name, data) in [
+            (
+                "response.created",
+                r#"{"type":"response.created","response":{"id":"resp_1","model":"gpt-x","status":"in_progress","output":[]}}"#,
+            ),
+            ("response.output_text.delta", "not even JSON"),
+            (
+                "response.incomplete",
+                r#"{"type":"response.incomplete","response":{"id":"resp_1","model":"gpt-x","status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"output":[],"usage":{"input_tokens":5,"input_tokens_details":{"cached_tokens":4},"output_tokens":2,"total_tokens":7}}}"#,
+            ),
+        ] {
+            assert!(!tap.saw_end());
+            tap.frame(named(name, data));
+        }
+        assert_eq!((tap.id(), tap.model()), ("resp_1", "gpt-x"));
+        assert_eq!(tap.stop().unwrap().reason, StopReason::MaxTokens);
+        let usage = tap.usage();
+        assert_eq!((usage.input, usage.cache_read, usage.output), (Some(1), Some(4), Some(2)));
+    }
+
+    #[test]
+    fn a_gemini_stream_is_counted_even_if_it_is_cut() {
+        let mut tap = Tap::new(Dialect::Gemini);
+        tap.frame(event(
+            r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":1},"modelVersion":"gemini-x","responseId":"r1"}"#,
+        ));
+        tap.frame(event(
+            r#"{"candidates":[{"content":{"parts":[{"text":"b"}]}}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":2}}"#,
+        ));
+        assert!(!tap.saw_end());
+        tap.finish();
+        assert_eq!((tap.usage().input, tap.usage().output), (Some(4), Some(2)));
+        assert!(!tap.saw_end());
+        tap.frame(event(
+            r#"{"candidates":[{"content":{"parts":[{"text":""}]},"finishReason":"MAX_TOKENS"}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":3}}"#,
+        ));
+        assert_eq!((tap.id(), tap.model()), ("r1", "gemini-x"));
+        assert_eq!(tap.usage().output, Some(3));
+        assert_eq!(tap.stop().unwrap().reason, StopReason::MaxTokens);
+        assert!(tap.saw_end());
+    }
+
+    #[test]
     fn a_fault_is_told() {
         for (dialect, frame) in [
             (
