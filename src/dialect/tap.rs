@@ -9,9 +9,11 @@ use super::{Decoder, Dialect};
 use crate::chat::{Event, Fault, Stop, Usage};
 use crate::wire::frames::Frame;
 use crate::wire::json_read;
+use crate::wire::json_scan::{self, DEPTH_MAX, Span};
 use base64::Engine;
 use memchr::memmem;
 use std::borrow::Cow;
+use std::fmt::Write;
 
 /// The base64 characters at the start of a Bedrock chunk that tell its event's type.
 const PEEKED: usize = 64;
@@ -118,6 +120,8 @@ impl Tap {
     /// Takes a whole answer.
     pub fn message(&mut self, body: &str) {
         let Self { dialect, seen, .. } = self;
+        let facts = facts(*dialect, body);
+        let body = facts.as_deref().unwrap_or(body);
         super::decode_message(*dialect, body, &mut |event| seen.note(event));
     }
 
@@ -259,6 +263,48 @@ fn has(data: &str, word: &[u8]) -> bool {
 fn find(bytes: &[u8], word: &[u8]) -> bool {
     memmem::find(bytes, word).is_some()
 }
+
+/// A whole answer without what was said: the members that the tap reads, found by one scan. `None`
+/// where the answer is of another shape, and has to be read in full.
+fn facts(dialect: Dialect, body: &str) -> Option<String> {
+    let bytes = body.as_bytes();
+    let span = |span: Option<Span>| span.and_then(|span| body.get(span.start..span.end));
+    let mut out = String::with_capacity(512);
+    match dialect {
+        Dialect::Anthropic => {
+            let wanted = ["error", "id", "model", "stop_reason", "stop_sequence", "usage"];
+            let [error, id, model, reason, sequence, usage] =
+                json_scan::scan(bytes, DEPTH_MAX, &wanted).ok()?.map(span);
+            let (id, model, usage, reason) = (id?, model?, usage?, reason?);
+            let sequence = sequence.unwrap_or("null");
+            let _infallible = write!(
+                out,
+                r#"{{"type":"message","role":"assistant","content":[],"id":{id},"model":{model},"stop_reason":{reason},"stop_sequence":{sequence},"usage":{usage}}}"#
+            );
+            error.is_none().then_some(out)
+        }
+        Dialect::OpenAiChat => {
+            let wanted = ["error", "id", "model", "choices", "usage"];
+            let [error, id, model, choices, usage] =
+                json_scan::scan(bytes, DEPTH_MAX, &wanted).ok()?.map(span);
+            let (id, model, choices, usage) = (id?, model?, choices?, usage?);
+            // Inside a string its quotes would be escaped: this is a key. With several choices,
+            // the one that comes last is as good as any.
+            let at = memchr::memmem::rfind(choices.as_bytes(), FINISH.as_bytes())? + FINISH.len();
+            let value = choices.get(at..)?.trim_start().strip_prefix(':')?.trim_start();
+            let end = value.find([',', '}'])?;
+            let reason = value.get(..end)?.trim_end();
+            let _infallible = write!(
+                out,
+                r#"{{"id":{id},"model":{model},"choices":[{{"index":0,"message":{{"role":"assistant","content":""}},"finish_reason":{reason}}}],"usage":{usage}}}"#
+            );
+            error.is_none().then_some(out)
+        }
+        Dialect::OpenAiResponses | Dialect::Bedrock | Dialect::Gemini => None,
+    }
+}
+
+const FINISH: &str = "\"finish_reason\"";
 
 #[cfg(test)]
 mod tests {
