@@ -290,7 +290,7 @@ fn facts(dialect: Dialect, body: &str) -> Option<String> {
             let (id, model, choices, usage) = (id?, model?, choices?, usage?);
             // Inside a string its quotes would be escaped: this is a key. With several choices,
             // the one that comes last is as good as any.
-            let at = memchr::memmem::rfind(choices.as_bytes(), FINISH.as_bytes())? + FINISH.len();
+            let at = memmem::rfind(choices.as_bytes(), FINISH.as_bytes())? + FINISH.len();
             let value = choices.get(at..)?.trim_start().strip_prefix(':')?.trim_start();
             let end = value.find([',', '}'])?;
             let reason = value.get(..end)?.trim_end();
