@@ -50,6 +50,7 @@ mod openai_chat_request;
 mod openai_chat_request_out;
 mod openai_chat_response;
 mod openai_chat_response_out;
+mod openai_chat_usage;
 mod openai_chat_whole;
 mod openai_responses_body;
 mod openai_responses_decoder;
