@@ -101,6 +101,10 @@ impl Faults {
         self.0.push(Fault { path: Path::root(), message: message.into(), at });
     }
 
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -5,7 +5,7 @@
 //! which sections this version has no use for.
 
 use crate::config::file_client::Client;
-use crate::config::file_governance::{AuthConfig, Governance};
+use crate::config::file_governance::Governance;
 use crate::config::file_providers::Provider;
 use crate::config::file_stores::{Mcp, Plugin, Store, VectorStore, Webhook, Websocket};
 use crate::provider::Secret;
@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 /// Wherever a text stands, `env.NAME` stands for the variable NAME of the environment.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(title = "FinOps Gateway: config.json")]
 pub struct File {
     /// For editors; not read.
     #[serde(rename = "$schema")]
@@ -152,4 +153,15 @@ impl Default for Pricing {
             mcp_library_sync_interval: 86_400,
         }
     }
+}
+
+/// Who may administer.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    pub admin_username: Option<Secret>,
+    pub admin_password: Option<Secret>,
+    pub is_enabled: bool,
+    /// Without effect in Bifrost, and here.
+    pub disable_auth_on_inference: Option<bool>,
 }

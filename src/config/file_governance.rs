@@ -3,6 +3,7 @@
 //! In: the section as written, references to the environment resolved. Out: plain records, which
 //! `govern` and `route` compile into their tables. Never: knows what a limit means.
 
+use crate::config::file::AuthConfig;
 use crate::provider::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -479,17 +480,6 @@ pub struct ProviderLimits {
     pub budget_id: Option<String>,
     #[serde(default)]
     pub rate_limit_id: Option<String>,
-}
-
-/// Who may administer.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AuthConfig {
-    pub admin_username: Option<Secret>,
-    pub admin_password: Option<Secret>,
-    pub is_enabled: bool,
-    /// Without effect in Bifrost, and here.
-    pub disable_auth_on_inference: Option<bool>,
 }
 
 const fn yes() -> bool {

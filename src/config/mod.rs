@@ -10,6 +10,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod check;
+mod check_governance;
+mod check_keys;
+mod check_providers;
+pub mod cli;
 pub mod cors;
 pub mod fault;
 pub mod file;
@@ -19,7 +24,12 @@ pub mod file_providers;
 pub mod file_secret;
 pub mod file_stores;
 pub mod from_env;
+pub mod load;
 pub mod network;
+pub mod reload;
+pub mod shape;
+pub mod supported;
+pub mod text;
 
 pub use cors::Cors;
 pub use file_governance::Governance;

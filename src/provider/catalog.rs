@@ -1,11 +1,13 @@
 //! The built-in providers: one row each.
 //!
 //! In: a name. Out: the [`Row`]. Never: holds anything that the configuration may change.
-//! Facts are the vendors' own API references; a list in `refuses` names what a provider answers
-//! with an error or takes no notice of, so that its loss is reported to the client.
+//! Facts are the vendors' own API references.
 
-use crate::chat::Dialect;
+use crate::dialect::Dialect;
 use crate::dialect::Manner;
+use crate::provider::manners::{
+    cerebras, cohere, groq, mistral, older, ollama, perplexity, standard,
+};
 use crate::provider::model_name::Family;
 use crate::provider::{Auth, Betas, Envelope, Models, Operation, Row, Spoken};
 use crate::wire::frames::Framing;
@@ -43,19 +45,6 @@ const RETRIEVE: Spoken = way(Operation::RetrieveModel, Dialect::OpenAiChat, "/v1
 
 const COMPATIBLE: &[Spoken] = &[CHAT, LIST, RETRIEVE];
 const CHAT_ONLY: &[Spoken] = &[CHAT];
-
-const fn standard() -> Manner {
-    Manner::standard()
-}
-
-/// The token limit under its older name, which every OpenAI-compatible server knows.
-const fn older() -> Manner {
-    Manner { max_tokens_field: "max_tokens", ..Manner::standard() }
-}
-
-const fn older_without(refuses: &'static [&'static str]) -> Manner {
-    Manner { refuses, ..older() }
-}
 
 /// A provider that speaks Chat Completions with a bearer key, and lists its models.
 const fn compatible(
@@ -297,63 +286,6 @@ pub static VERTEX: Row = Row {
     in_process: false,
 };
 
-/// Answers at these paths only; unknown parameters are refused with 422.
-const MISTRAL_REFUSES: &[&str] = &[
-    "seed",
-    "user",
-    "logprobs",
-    "top_logprobs",
-    "logit_bias",
-    "service_tier",
-    "store",
-    "stream_options",
-    "max_completion_tokens",
-    "verbosity",
-    "modalities",
-    "audio",
-    "web_search_options",
-    "safety_identifier",
-    "prompt_cache_key",
-];
-const COHERE_REFUSES: &[&str] = &[
-    "store",
-    "metadata",
-    "logit_bias",
-    "top_logprobs",
-    "n",
-    "modalities",
-    "prediction",
-    "audio",
-    "service_tier",
-    "parallel_tool_calls",
-];
-const PERPLEXITY_REFUSES: &[&str] =
-    &["tools", "tool_choice", "parallel_tool_calls", "logit_bias", "seed", "n", "user"];
-const OLLAMA_REFUSES: &[&str] =
-    &["tool_choice", "parallel_tool_calls", "logit_bias", "user", "n", "service_tier", "store"];
-const GROQ_REFUSES: &[&str] = &["logprobs", "top_logprobs", "logit_bias", "n", "store"];
-const CEREBRAS_REFUSES: &[&str] =
-    &["frequency_penalty", "presence_penalty", "logit_bias", "n", "store"];
-
-fn groq() -> Manner {
-    Manner { refuses: GROQ_REFUSES, ..standard() }
-}
-fn cerebras() -> Manner {
-    Manner { refuses: CEREBRAS_REFUSES, ..standard() }
-}
-fn mistral() -> Manner {
-    older_without(MISTRAL_REFUSES)
-}
-fn cohere() -> Manner {
-    older_without(COHERE_REFUSES)
-}
-fn perplexity() -> Manner {
-    older_without(PERPLEXITY_REFUSES)
-}
-fn ollama() -> Manner {
-    older_without(OLLAMA_REFUSES)
-}
-
 pub static MISTRAL: Row =
     compatible("mistral", "https://api.mistral.ai", Some("MISTRAL_API_KEY"), mistral);
 
@@ -417,6 +349,10 @@ pub static SGL: Row = Row { keyless: true, ..compatible("sgl", "", None, older) 
 /// A provider of the user's own that speaks Chat Completions.
 pub static CUSTOM_OPENAI: Row =
     Row { forwards: OPENAI_FORWARDS, ..compatible("openai-compatible", "", None, older) };
+
+/// A provider of the user's own that speaks Responses, too.
+pub static CUSTOM_RESPONSES: Row =
+    Row { speaks: &[CHAT, RESPONSES, LIST, RETRIEVE], ..CUSTOM_OPENAI };
 
 /// The provider that the gateway itself plays, in every language.
 pub static MOCK: Row = Row {
@@ -490,9 +426,11 @@ pub fn row(name: &str) -> Option<&'static Row> {
     ROWS.iter().copied().find(|row| row.name == name)
 }
 
-/// The row behind a provider of the user's own, by `custom_provider_config.base_provider_type`.
-pub fn custom(base: &str) -> Option<&'static Row> {
+/// The row behind a provider of the user's own, by `custom_provider_config.base_provider_type`,
+/// and whether the configuration says that it answers Responses.
+pub fn custom(base: &str, responses: bool) -> Option<&'static Row> {
     match base {
+        "openai" if responses => Some(&CUSTOM_RESPONSES),
         "openai" => Some(&CUSTOM_OPENAI),
         "mock" => None,
         _ => row(base),
@@ -502,7 +440,7 @@ pub fn custom(base: &str) -> Option<&'static Row> {
 #[cfg(test)]
 mod tests {
     use super::{NOT_YET, ROWS, custom, row};
-    use crate::chat::Dialect;
+    use crate::dialect::Dialect;
     use crate::provider::{Operation, endpoint};
 
     #[test]
@@ -529,6 +467,6 @@ mod tests {
             let spoken = mock.speaks.iter().any(|way| way.dialect == dialect);
             assert!(spoken && mock.in_process, "{dialect:?}");
         }
-        assert!(custom("mock").is_none());
+        assert!(custom("mock", false).is_none());
     }
 }

@@ -4,7 +4,7 @@
 //! fetched. Out: names and values, one at a time. Never: fetches or signs anything; it says what
 //! is left to do ([`Credited`]).
 
-use crate::chat::Dialect;
+use crate::dialect::Dialect;
 use crate::provider::header_filter::HeaderFilter;
 use crate::provider::{Auth, Betas, Cloud, Endpoint, Envelope, Key, Provider};
 use std::borrow::Cow;
@@ -87,6 +87,7 @@ pub fn fixed(
     let messages = endpoint.dialect == Dialect::Anthropic && endpoint.envelope == Envelope::Plain;
     for &(name, value) in provider.row.headers {
         let fits = messages || !name.starts_with("anthropic-");
+        let value = endpoint.anthropic_version.filter(|_| name == VERSION).unwrap_or(value);
         if fits && !sent(name) && !extra.iter().any(|(extra, _)| &**extra == name) {
             each(name, value);
         }
@@ -105,6 +106,7 @@ pub fn forwards(provider: &Provider, filter: &HeaderFilter, name: &str) -> bool 
 }
 
 const BETA: &str = "anthropic-beta";
+const VERSION: &str = "anthropic-version";
 
 /// A prefix of a beta flag, and whether Azure, Vertex and Bedrock take it. Anthropic takes all.
 type BetaRow = (&'static str, [bool; 3]);
@@ -193,11 +195,11 @@ fn joined<'f>(flags: impl Iterator<Item = &'f str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Credited, beta, filter_beta, fixed, forwards, headers};
-    use crate::chat::Dialect;
+    use crate::dialect::Dialect;
     use crate::provider::catalog::row;
     use crate::provider::endpoint::{resolve, split_url};
     use crate::provider::header_filter::HeaderFilter;
-    use crate::provider::{Cloud, EntraKey, Key, Operation, Provider, Secret};
+    use crate::provider::{Cloud, Endpoint, EntraKey, Key, Operation, Provider, Secret};
     use std::borrow::Cow;
 
     fn provider(name: &str) -> Provider {
@@ -279,6 +281,10 @@ mod tests {
         assert_eq!(said("anthropic-version"), "x-team: a");
         let filter = HeaderFilter::new(["*"], []);
         assert!(!forwards(&provider, &filter, "x-team"), "the configuration's value stands");
+        let endpoint = Endpoint { anthropic_version: Some("2024-01-01"), ..endpoint };
+        let mut said = String::new();
+        fixed(&provider, &endpoint, |_| false, &mut |_, value| said = value.to_owned());
+        assert_eq!(said, "2024-01-01", "the alias's own");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! model. Out: an [`Endpoint`]. Never: allocates more than the path (and the server's name, where
 //! a Bedrock model brings its own region); never looks a name up.
 
-use crate::chat::Dialect;
+use crate::dialect::Dialect;
 use crate::provider::catalog::AZURE_API_VERSION;
 use crate::provider::model_name::{Family, alias_of, aws_region, family};
 use crate::provider::{Alias, Auth, Endpoint, Key, Models, Operation, Origin, Provider, Spoken};
@@ -40,31 +40,27 @@ pub fn resolve<'p>(
     model: &'p str,
     stream: bool,
 ) -> Result<Endpoint<'p>, NoEndpoint> {
-    if let Some(allowed) = &provider.allowed
-        && !allowed.contains(&(operation, stream))
-    {
-        return Err(NoEndpoint::NotAllowed(operation));
-    }
     let alias = key.and_then(|key| alias_of(key, model));
     let named = alias.map_or(model, |alias| &*alias.model_id);
     let (own_region, model) = match provider.row.auth {
         Auth::AwsSigV4 => aws_region(named).map_or((None, named), |(at, rest)| (Some(at), rest)),
         _ => (None, named),
     };
-    let spoken = spoken(provider, operation, client, family(model, alias))?;
+    let spoken = spoken(provider, operation, client, family(model, alias), stream)?;
     let (origin, base_path) = server(provider, key, alias, own_region)?;
     let overridden = provider
         .path_overrides
         .iter()
-        .find(|(of, streamed, _)| (*of, *streamed) == (operation, stream))
-        .map(|(_, _, path)| &**path);
+        .find(|(kind, _)| kind.is(operation, spoken.dialect, stream))
+        .map(|(_, path)| &**path);
     let own = if stream { spoken.stream_path.unwrap_or(spoken.path) } else { spoken.path };
     let place = Place { key, alias, own_region, model };
     let mut target = String::with_capacity(base_path.len() + own.len() + model.len() + 32);
     target.push_str(base_path);
     place.fill(overridden.unwrap_or(own), &mut target)?;
     let Spoken { dialect, framing, envelope, .. } = *spoken;
-    Ok(Endpoint { origin, target, model, dialect, framing, envelope })
+    let anthropic_version = alias.and_then(|alias| alias.anthropic_version.as_deref());
+    Ok(Endpoint { origin, target, model, anthropic_version, dialect, framing, envelope })
 }
 
 fn spoken(
@@ -72,8 +68,10 @@ fn spoken(
     operation: Operation,
     client: Dialect,
     family: Family,
+    stream: bool,
 ) -> Result<&'static Spoken, NoEndpoint> {
     let mut first = None;
+    let mut refused = false;
     for way in provider.row.speaks {
         let fits = match way.models {
             Models::All => true,
@@ -83,12 +81,19 @@ fn spoken(
         if way.operation != operation || !fits {
             continue;
         }
+        if let Some(allowed) = &provider.allowed
+            && !allowed.iter().any(|kind| kind.is(operation, way.dialect, stream))
+        {
+            refused = true;
+            continue;
+        }
         if way.dialect == client {
             return Ok(way);
         }
         first = first.or(Some(way));
     }
-    first.ok_or(NoEndpoint::NotSpoken(operation))
+    let none = if refused { NoEndpoint::NotAllowed } else { NoEndpoint::NotSpoken };
+    first.ok_or(none(operation))
 }
 
 /// The alias's server, else the key's, else the provider's; but a region in the model's name
@@ -234,9 +239,9 @@ pub fn split_url(text: &str) -> Result<(Origin, Box<str>), BadUrl> {
 #[cfg(test)]
 mod tests {
     use super::{BadUrl, NoEndpoint, bedrock_origin, resolve, split_url, vertex_origin};
-    use crate::chat::Dialect;
+    use crate::dialect::Dialect;
     use crate::provider::catalog::row;
-    use crate::provider::{Alias, Envelope, Key, Operation, Provider};
+    use crate::provider::{Alias, Envelope, Key, Kind, Operation, Provider};
     use crate::wire::frames::Framing;
     use Dialect::{Anthropic, Bedrock, Gemini, OpenAiChat, OpenAiResponses};
 
@@ -395,14 +400,16 @@ mod tests {
         let origin = split_url("https://v.example").unwrap().0;
         let vertex = Provider { origin, ..provider("vertex") };
         assert_eq!(refused(&vertex, chat, "gemini-x"), NoEndpoint::Missing("project"));
-        let narrow = Provider { allowed: Some(vec![(chat, true)]), ..provider("groq") };
+        let streamed = Kind { operation: chat, dialect: None, stream: true };
+        let narrow = Provider { allowed: Some(vec![streamed]), ..provider("groq") };
         assert_eq!(refused(&narrow, chat, "m"), NoEndpoint::NotAllowed(chat));
     }
 
     #[test]
     fn an_overridden_path_stands_below_the_base_path() {
         let (origin, base_path) = split_url("http://10.0.0.1:8000/llm/").unwrap();
-        let path_overrides = vec![(Operation::Chat, true, "/stream/{model}".into())];
+        let streamed = Kind { operation: Operation::Chat, dialect: None, stream: true };
+        let path_overrides = vec![(streamed, "/stream/{model}".into())];
         let own = Provider { origin, base_path, path_overrides, ..provider("vllm") };
         let target = |stream| {
             let chat = Operation::Chat;

@@ -9,10 +9,10 @@ pub mod catalog;
 pub mod credentials;
 pub mod endpoint;
 pub mod header_filter;
+mod manners;
 pub mod model_name;
 
-use crate::chat::Dialect;
-use crate::dialect::Manner;
+use crate::dialect::{Dialect, Manner};
 use crate::provider::model_name::Family;
 use crate::wire::frames::Framing;
 use std::borrow::Cow;
@@ -26,6 +26,23 @@ pub enum Operation {
     CountTokens,
     ListModels,
     RetrieveModel,
+}
+
+/// A kind of call, as the configuration of a provider of one's own tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    pub operation: Operation,
+    /// None where the provider has one language for the operation.
+    pub dialect: Option<Dialect>,
+    pub stream: bool,
+}
+
+impl Kind {
+    pub fn is(self, operation: Operation, dialect: Dialect, stream: bool) -> bool {
+        self.operation == operation
+            && self.stream == stream
+            && self.dialect.is_none_or(|only| only == dialect)
+    }
 }
 
 /// How a provider wants its credential.
@@ -132,10 +149,10 @@ pub struct Provider {
     /// Put before every path; without a trailing slash, empty as a rule.
     pub base_path: Box<str>,
     pub network: Network,
-    /// `custom_provider_config.request_path_overrides`, by operation and streaming.
-    pub path_overrides: Vec<(Operation, bool, Box<str>)>,
+    /// `custom_provider_config.request_path_overrides`.
+    pub path_overrides: Vec<(Kind, Box<str>)>,
     /// `custom_provider_config.allowed_requests`; `None` allows all.
-    pub allowed: Option<Vec<(Operation, bool)>>,
+    pub allowed: Option<Vec<Kind>>,
     /// `concurrency_and_buffer_size`: calls in flight over all cores, and calls that may wait.
     pub concurrency: usize,
     pub buffer: usize,
@@ -364,6 +381,8 @@ pub struct Endpoint<'p> {
     pub target: String,
     /// The model as the upstream knows it: what goes into the body, where it goes there.
     pub model: &'p str,
+    /// `anthropic-version`, where the alias names one.
+    pub anthropic_version: Option<&'p str>,
     pub dialect: Dialect,
     pub framing: Framing,
     pub envelope: Envelope,
