@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Unit: whatever the limit counts (nano-dollars, tokens, requests).
 #[derive(Debug)]
-#[repr(align(128))] // two lines: cores that spend from neighbours must not slow one another
+#[repr(align(64))] // a line of its own: cores that spend from neighbours must not slow one another
 pub struct Counter {
     word: AtomicU128,
     /// Tag and value up to which the journal already counts this counter as used.
