@@ -39,7 +39,7 @@ use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 use tables::Required;
-use virtual_keys::{Limits, ModelLimits, ProviderGrant};
+use virtual_keys::{Digest, Limits, ModelLimits, ProviderGrant};
 
 /// Reads a request header by its lower-case name.
 pub type Header<'a> = &'a dyn Fn(&str) -> Option<&'a str>;
@@ -114,7 +114,9 @@ impl Tables {
             let value = header(name);
             let met = match required {
                 Required::Present => value.is_some(),
-                Required::Equals(expected) => expected.is_some() && value == expected.as_deref(),
+                Required::Equals(expected) => expected
+                    .zip(value)
+                    .is_some_and(|(expected, value)| expected.same(&Digest::of(value))),
                 Required::Matches(pattern) => value.is_some_and(|value| pattern.is_match(value)),
             };
             if !met {

@@ -4,6 +4,7 @@
 //! or every fault of the plan with its path. Never: touched by a request other than to read.
 
 use super::budgets::{BudgetPlan, Seed};
+use super::counter::Counter;
 use super::ledger::{CounterId, Ledger, Wanted};
 use super::limits::{Enforcement, Limit, LimitName, Metric, Owner, OwnerKind};
 use super::model_list::{ModelList, Patterns};
@@ -12,7 +13,7 @@ use super::plan::{
 };
 use super::rate_limits::{Rate, RateLimitPlan};
 use super::virtual_keys::{
-    Group, KeyIndex, KeyList, Limits, ModelLimits, ProviderGrant, VirtualKey,
+    Digest, Group, KeyIndex, KeyList, Limits, ModelLimits, ProviderGrant, VirtualKey,
 };
 use super::windows::Window;
 use hashbrown::{HashMap, HashSet};
@@ -40,7 +41,8 @@ pub struct Tables {
 #[derive(Debug)]
 pub(super) enum Required {
     Present,
-    Equals(Option<Box<str>>),
+    /// Compared in constant time: it may be a secret.
+    Equals(Option<Digest>),
     Matches(Arc<Regex>),
 }
 
@@ -48,18 +50,27 @@ impl Tables {
     /// `now` in Unix milliseconds: where new counters begin.
     pub fn build(plan: &Plan, ledger: &mut Ledger, now: i64) -> Result<Self, Vec<Fault>> {
         let mut build = Build {
-            ledger,
-            now,
             known: plan.known_providers.iter().map(|name| &**name).collect(),
             patterns: Patterns::default(),
             lists: HashMap::new(),
             providers: HashMap::new(),
             limits: Vec::new(),
+            wanted: Vec::new(),
+            unset: Arc::default(),
             faults: Vec::new(),
         };
         let mut tables = build.tables(plan);
-        tables.limits = std::mem::take(&mut build.limits).into();
-        if build.faults.is_empty() { Ok(tables) } else { Err(build.faults) }
+        if !build.faults.is_empty() {
+            return Err(build.faults);
+        }
+        // Only now: a plan that is refused must leave the counters as they are.
+        let (mut limits, wanted) = (build.limits, build.wanted);
+        for (limit, (id, wanted)) in limits.iter_mut().zip(wanted) {
+            (limit.counter, limit.anchor) = ledger.counter(&id, &wanted, now);
+            limit.durable &= ledger.is_journaled();
+        }
+        tables.limits = limits.into();
+        Ok(tables)
     }
 
     pub fn virtual_keys(&self) -> &[VirtualKey] {
@@ -76,20 +87,21 @@ impl Tables {
     }
 }
 
-struct Build<'p, 'l> {
-    ledger: &'l mut Ledger,
-    now: i64,
+struct Build<'p> {
     known: HashSet<&'p str>,
     patterns: Patterns,
     lists: HashMap<&'p [Box<str>], Arc<ModelList>>,
     providers: HashMap<&'p str, Arc<str>>,
     limits: Vec<Limit>,
+    /// The counters of `limits`, in their order.
+    wanted: Vec<(CounterId, Wanted)>,
+    unset: Arc<Counter>,
     faults: Vec<Fault>,
 }
 
 type Groups<'p> = HashMap<&'p str, Arc<Group>>;
 
-impl<'p> Build<'p, '_> {
+impl<'p> Build<'p> {
     fn tables(&mut self, plan: &'p Plan) -> Tables {
         let mut customers = Groups::new();
         for (at, customer) in plan.customers.iter().enumerate() {
@@ -369,16 +381,16 @@ impl<'p> Build<'p, '_> {
             seed: measure.seed,
             strict_max: strict.then_some(measure.max),
         };
-        let (counter, anchor) = self.ledger.counter(&id, &wanted, self.now);
+        self.wanted.push((id, wanted));
         Limit {
-            counter,
+            counter: Arc::clone(&self.unset),
             max: measure.max,
-            anchor,
+            anchor: 0,
             extra: None,
             window: measure.window,
             metric: measure.metric,
             enforcement: measure.enforcement,
-            durable: strict && self.ledger.is_journaled(),
+            durable: strict,
             name: Box::new(LimitName { id: measure.id.into(), owner: owner.clone() }),
         }
     }
@@ -388,7 +400,7 @@ impl<'p> Build<'p, '_> {
         for (name, rule) in plan {
             let rule = match rule {
                 HeaderRule::Present => Required::Present,
-                HeaderRule::Equals(value) => Required::Equals(value.clone()),
+                HeaderRule::Equals(value) => Required::Equals(value.as_deref().map(Digest::of)),
                 HeaderRule::Matches(pattern) => match Regex::new(&format!("^(?:{pattern})$")) {
                     Ok(pattern) => Required::Matches(Arc::new(pattern)),
                     Err(error) => {
