@@ -15,6 +15,8 @@ mod check_governance;
 mod check_keys;
 mod check_providers;
 pub mod cli;
+pub mod compile;
+mod compile_limits;
 pub mod cors;
 pub mod fault;
 pub mod file;
