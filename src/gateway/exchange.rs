@@ -128,11 +128,9 @@ async fn connect(
         })?
         .map_err(|error| Failure::unreachable(&provider.name, &error))?;
     let counters = &core.counters;
-    if conn.reused {
-        counters.upstream_reused.add(1)
-    } else {
-        counters.upstream_connections.add(1)
-    }
+    let count =
+        if conn.reused { &counters.upstream_reused } else { &counters.upstream_connections };
+    count.add(1);
     Ok(conn)
 }
 
