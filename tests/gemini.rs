@@ -525,7 +525,7 @@ proptest! {
 
         let mut encoder = Encoder::new(Dialect::Gemini, Reply::default());
         let mut out = Frames::new(Framing::Sse);
-        for event in events {
+        for event in &events {
             encoder.event(event, &mut out);
         }
         let text = std::str::from_utf8(out.bytes()).unwrap();
