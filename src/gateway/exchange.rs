@@ -85,12 +85,11 @@ pub async fn send(
             .await
             .map_err(|interrupt| late(provider, interrupt, "it did not take the request"))?;
         // An upstream may answer and close before it has read everything: its answer counts.
-        let answer = match (&sent, reused) {
-            (Err(_), true) => Err(Broken::Before),
-            _ => {
-                let buf = core.buffers.take();
-                read_head(client, provider, conn, buf, parcel.head_only).await?
-            }
+        let answer = if sent.is_err() && reused {
+            Err(Broken::Before)
+        } else {
+            let buf = core.buffers.take();
+            read_head(client, provider, conn, buf, parcel.head_only).await?
         };
         match answer {
             Ok(answer) => return Ok(answer),
@@ -129,11 +128,9 @@ async fn connect(
         })?
         .map_err(|error| Failure::unreachable(&provider.name, &error))?;
     let counters = &core.counters;
-    if conn.reused {
-        counters.upstream_reused.add(1)
-    } else {
-        counters.upstream_connections.add(1)
-    }
+    let count =
+        if conn.reused { &counters.upstream_reused } else { &counters.upstream_connections };
+    count.add(1);
     Ok(conn)
 }
 

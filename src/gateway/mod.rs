@@ -259,7 +259,7 @@ impl Visit<'_> {
             if operation == Operation::CountTokens {
                 return own::estimate(self, client, incoming).await;
             }
-            return mock::serve(self, client, incoming, provider, ask, model, tally).await;
+            return mock::serve(self, client, incoming, ask, (provider, model), tally).await;
         }
         let dialect = self.voice.dialect;
         let endpoint = endpoint::resolve(provider, key, operation, dialect, model, ask.stream);
