@@ -53,9 +53,7 @@ pub async fn stream(
         let done = answer.done();
         let clean = done && flow.ended_well();
         if flow.events > 0 || clean {
-            buf = flow.release(client, &mut outlet, buf, start, clean).await?;
-            buf.clear();
-            buf.resize(HEADROOM, 0);
+            buf = release(client, &mut outlet, buf, start, clean).await?;
             start = HEADROOM;
         }
         if clean {
@@ -67,9 +65,9 @@ pub async fn stream(
         } else {
             fresh = buf.len();
             if buf.capacity() - fresh < READ / 4 {
-                buf.reserve(READ);
+                buf.reserve_exact(READ);
             }
-            let whole = flow.between_events();
+            let whole = flow.splitter.at_boundary() && fresh == start;
             let read = outlet.read(client, &mut answer, scene.provider, buf, whole);
             match read.await {
                 Ok((result, read)) => {
@@ -101,7 +99,6 @@ struct Flow {
     tap: Tap,
     events: u64,
     fault_first: bool,
-    held: Vec<u8>,
 }
 
 impl Flow {
@@ -111,7 +108,6 @@ impl Flow {
             tap: Tap::new(dialect),
             events: 0,
             fault_first: false,
-            held: Vec::new(),
         }
     }
 
@@ -133,45 +129,30 @@ impl Flow {
     fn ended_well(&self) -> bool {
         self.tap.saw_end() || self.tap.stop().is_some() || self.tap.fault().is_some()
     }
+}
 
-    fn between_events(&self) -> bool {
-        self.splitter.at_boundary() && self.held.is_empty()
+/// Sends what is whole of `buf[start..]`, in place. The begin of an event stays until the rest comes,
+/// so that a cut can be told from an end: at `HEADROOM` of the buffer that is given back.
+async fn release(
+    client: &mut ClientConn,
+    outlet: &mut Outlet,
+    mut buf: Vec<u8>,
+    start: usize,
+    last: bool,
+) -> Result<Vec<u8>, Halt> {
+    let payload = buf.get(start..).unwrap_or_default();
+    let whole = if last { payload.len() } else { last_boundary(payload) };
+    let kept = payload.len() - whole <= HELD_MAX;
+    let whole = if kept { whole } else { payload.len() };
+    let rest = payload.get(whole..).unwrap_or_default().to_vec();
+    if whole > 0 || last {
+        buf.truncate(start + whole);
+        buf = outlet.send_in_place(client, buf, start, last).await?;
     }
-
-    /// Sends what is whole of `buf[start..]`; the begin of an event stays until the rest comes, so
-    /// that a cut can be told from an end. Gives a buffer back.
-    async fn release(
-        &mut self,
-        client: &mut ClientConn,
-        outlet: &mut Outlet,
-        mut buf: Vec<u8>,
-        start: usize,
-        last: bool,
-    ) -> Result<Vec<u8>, Halt> {
-        let payload = buf.get(start..).unwrap_or_default();
-        let whole = if last { payload.len() } else { last_boundary(payload) };
-        if self.held.is_empty() && whole == payload.len() {
-            return outlet.send_in_place(client, buf, start, last).await;
-        }
-        let keep = payload.len() - whole <= HELD_MAX;
-        let now = if keep { whole } else { payload.len() };
-        if whole > 0 || !keep || last {
-            let mut out = std::mem::take(&mut self.held);
-            out.extend_from_slice(payload.get(..now).unwrap_or_default());
-            if last {
-                outlet.end(client, &out).await?;
-            } else if !out.is_empty() {
-                outlet.send(client, &out).await?;
-            }
-        }
-        self.held.extend_from_slice(payload.get(now..).unwrap_or_default());
-        if self.held.len() > HELD_MAX {
-            let out = std::mem::take(&mut self.held);
-            outlet.send(client, &out).await?;
-        }
-        buf.truncate(start);
-        Ok(buf)
-    }
+    buf.clear();
+    buf.resize(HEADROOM, 0);
+    buf.extend_from_slice(&rest);
+    Ok(buf)
 }
 
 /// Where the last whole event ends; 0 if none does.

@@ -143,7 +143,7 @@ fn growth_with_a_reader_that_waits(path: &str, streamed: bool, clients: usize) -
 
 /// design.md §7: memory per open stream, beside the kernel's.
 fn assert_waits_cheaply(path: &str, streamed: bool) {
-    const CLIENTS: usize = 40;
+    const CLIENTS: usize = 100;
     let each = growth_with_a_reader_that_waits(path, streamed, CLIENTS) / CLIENTS as u64;
     assert!(each < 64 * 1024, "{each} bytes for each answer that waits for its reader");
 }
