@@ -46,9 +46,16 @@ impl Outlet {
 
     /// Sends `payload`, with the head if that is still held back.
     pub async fn send(&mut self, client: &mut ClientConn, payload: &[u8]) -> Result<(), Halt> {
+        let out = self.framed(payload);
+        write(client, out, 0).await.map(drop)
+    }
+
+    /// What [`Outlet::send`] writes, for a caller that frees the payload before it waits. The head
+    /// counts as sent.
+    pub fn framed(&mut self, payload: &[u8]) -> Vec<u8> {
         let mut out = self.head.take().unwrap_or_default();
         self.frame(payload, &mut out);
-        write(client, out, 0).await.map(drop)
+        out
     }
 
     /// Sends the payload `buf[start..]` in place: the chunk's size goes into the room before it.

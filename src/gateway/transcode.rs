@@ -84,10 +84,14 @@ pub async fn stream(
             }
             return Ok(());
         }
+        // read and written: a slow client keeps neither buffer
+        core.buffers.give(std::mem::take(&mut buf));
         if !frames.is_empty() {
-            outlet.send(client, frames.bytes()).await?;
+            let out = outlet.framed(frames.bytes());
             frames.clear();
+            outlet::write(client, out, 0).await?;
         }
+        buf = core.buffers.take();
         buf.clear();
         buf.resize(HEADROOM, 0);
         fresh = HEADROOM;

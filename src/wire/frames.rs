@@ -43,6 +43,9 @@ pub struct Frames {
     scratch: Vec<u8>,
 }
 
+/// A buffer that is kept from one write to the next.
+const KEEP_MAX: usize = 8 * 1024;
+
 /// An event type that no AWS SDK knows, and so passes over.
 const HEARTBEAT: &str = "heartbeat";
 
@@ -167,8 +170,11 @@ impl Frames {
         &self.buf
     }
 
-    /// Forgets the finished bytes and keeps the buffer.
+    /// Forgets the finished bytes; keeps the buffer, unless a burst made it large.
     pub fn clear(&mut self) {
+        if self.buf.capacity() > KEEP_MAX {
+            self.buf = Vec::new();
+        }
         self.buf.clear();
     }
 
