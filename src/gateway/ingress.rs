@@ -137,6 +137,9 @@ pub struct Ask {
     /// As the client named it.
     pub model: String,
     pub stream: bool,
+    /// Other places to try, as `provider/model`; the gateway's own field, which stays here. Empty
+    /// for Anthropic's field of that name, which holds objects or a string and travels on.
+    pub fallbacks: Vec<String>,
 }
 
 /// The mount of a path; for errors, too, since every error speaks its dialect.
@@ -320,8 +323,8 @@ pub fn ask(incoming: &Incoming, call: &Call) -> Result<Ask, Failure> {
 }
 
 fn ask_of(body: &[u8], wants_model: bool) -> Result<Ask, Failure> {
-    let found = json_scan::scan(body, json_scan::DEPTH_MAX, &["model", "stream"]);
-    let [model, stream] = found.map_err(|fault| {
+    let found = json_scan::scan(body, json_scan::DEPTH_MAX, &["model", "stream", "fallbacks"]);
+    let [model, stream, fallbacks] = found.map_err(|fault| {
         let what = if body.is_empty() { "the body is empty" } else { fault.what };
         Failure::invalid(format!("the request body is not valid JSON: {what} at byte {}", fault.at))
     })?;
@@ -331,17 +334,26 @@ fn ask_of(body: &[u8], wants_model: bool) -> Result<Ask, Failure> {
         Some(b"true") => true,
         Some(_) => return Err(Failure::invalid("stream: must be a boolean")),
     };
+    let fallbacks = fallbacks.and_then(value).map_or_else(Vec::new, own_fallbacks);
     if !wants_model {
-        return Ok(Ask { model: String::new(), stream });
+        return Ok(Ask { model: String::new(), stream, fallbacks });
     }
     let Some(raw) = model.and_then(value) else {
         return Err(Failure::invalid("model: field required"));
     };
     let text = std::str::from_utf8(raw).ok().and_then(json_read::text);
     match text.filter(|model| !model.trim().is_empty()) {
-        Some(model) => Ok(Ask { model: model.into_owned(), stream }),
+        Some(model) => Ok(Ask { model: model.into_owned(), stream, fallbacks }),
         None => Err(Failure::invalid("model: must be a string that is not empty")),
     }
+}
+
+/// A list of nothing but strings is the gateway's own.
+fn own_fallbacks(raw: &[u8]) -> Vec<String> {
+    let items = std::str::from_utf8(raw).map(json_read::items).into_iter().flatten();
+    let texts: Option<Vec<_>> =
+        items.map(|raw| json_read::text(raw).map(Cow::into_owned)).collect();
+    texts.unwrap_or_default()
 }
 
 #[cfg(test)]

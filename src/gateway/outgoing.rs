@@ -5,6 +5,7 @@
 //! Otherwise the body is read into the hub and written anew, and what could not be said is listed.
 //! Never: sends a credential of the client, or a header that the rules keep back.
 
+use super::authority::Direct;
 use super::exchange::Parcel;
 use super::failure::{Failure, Whose};
 use super::voice::malformed;
@@ -13,7 +14,7 @@ use crate::dialect;
 use crate::net::client_conn::Incoming;
 use crate::provider::credentials::{self, Credited};
 use crate::provider::header_filter::HeaderFilter;
-use crate::provider::{Endpoint, Envelope, Key, Operation, Origin, Provider};
+use crate::provider::{Endpoint, Envelope, Key, Operation, Origin, Provider, Secret};
 use crate::wire::http1;
 use crate::wire::json_scan::{self, DEPTH_MAX};
 use crate::wire::json_splice::{self, Edit};
@@ -26,6 +27,8 @@ const USER_AGENT: &str = concat!("finops-gateway/", env!("CARGO_PKG_VERSION"));
 pub struct Course<'p> {
     pub provider: &'p Provider,
     pub key: Option<&'p Key>,
+    /// The client's own credential, in the place of the key's.
+    pub direct: Option<&'p Direct>,
     pub endpoint: Endpoint<'p>,
     pub operation: Operation,
     /// The model in the provider's own terms.
@@ -118,16 +121,7 @@ pub fn parcel(
         return Err(Failure::invalid("the model's name can't stand in a request line"));
     }
     http1::header(&mut head, "host", host(origin).as_bytes());
-    let credited = credentials::headers(
-        course.provider,
-        course.key,
-        &course.endpoint,
-        None,
-        &mut |name, value| {
-            http1::header(&mut head, name, value.as_bytes());
-        },
-    );
-    match credited {
+    match credit(course, &mut head) {
         Credited::Complete => {}
         Credited::NeedsKey | Credited::NeedsToken | Credited::Sign => {
             return Err(no_credential(course.provider));
@@ -145,6 +139,25 @@ pub fn parcel(
         None => (std::mem::take(&mut incoming.buf), incoming.body_start),
     };
     Ok(Parcel { head, buf, start, head_only: false })
+}
+
+/// Writes the credential: the configured key's, or the client's own where it may bring one.
+fn credit(course: &Course<'_>, head: &mut Vec<u8>) -> Credited {
+    let mut say = |name: &str, value: &str| {
+        http1::header(head, name, value.as_bytes());
+    };
+    let own = match course.direct {
+        Some(Direct::OAuth(token)) => {
+            say("authorization", &format!("Bearer {token}"));
+            return Credited::Complete;
+        }
+        Some(Direct::Key(value)) => {
+            Some(Key { value: Secret::new(value.clone()), ..Key::named("direct") })
+        }
+        None => None,
+    };
+    let key = own.as_ref().or(course.key);
+    credentials::headers(course.provider, key, &course.endpoint, None, &mut say)
 }
 
 fn no_credential(provider: &Provider) -> Failure {

@@ -89,6 +89,7 @@ pub struct ClientConn {
     reading: Option<Reading>,
     closed: bool,
     spare: Vec<u8>,
+    answered: bool,
     writer: Writer,
     pub alarm: Alarm,
 }
@@ -96,7 +97,16 @@ pub struct ClientConn {
 impl ClientConn {
     pub fn new(reader: Reader, writer: Writer, alarm: Alarm) -> Self {
         let (buf, spare) = (Vec::new(), Vec::new());
-        Self { buf, reader: Some(reader), reading: None, closed: false, spare, writer, alarm }
+        Self {
+            buf,
+            reader: Some(reader),
+            reading: None,
+            closed: false,
+            spare,
+            answered: false,
+            writer,
+            alarm,
+        }
     }
 
     /// Puts a read in flight, unless one is or the client has closed.
@@ -173,6 +183,11 @@ impl ClientConn {
         .await
     }
 
+    /// Whether anything of an answer to the request under way has been sent.
+    pub fn has_answered(&self) -> bool {
+        self.answered
+    }
+
     /// Whether bytes of a next request are already here.
     pub fn has_input(&self) -> bool {
         !self.buf.is_empty()
@@ -211,6 +226,7 @@ impl ClientConn {
             Err(Some(refusal)) => return Err(self.refused(refusal)),
             Err(None) => return Err(NoRequest::Closed),
         };
+        self.answered = false;
         let mut buf = std::mem::take(&mut self.buf);
         self.buf = std::mem::take(&mut self.spare);
         self.buf.clear();
@@ -314,6 +330,7 @@ impl ClientConn {
         limit: Duration,
     ) -> Result<Vec<u8>, Interrupt> {
         self.alarm.set(limit);
+        self.answered = true;
         let Self { writer, .. } = self;
         let mut writing = pin!(writer.write(buf, start));
         let alarm = &self.alarm;
