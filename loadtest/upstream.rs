@@ -184,7 +184,7 @@ impl Connection {
             match self.socket.read(&mut chunk) {
                 Ok(0) => return false,
                 Ok(count) => {
-                    self.received.extend_from_slice(chunk.get(..count).unwrap_or_default())
+                    self.received.extend_from_slice(chunk.get(..count).unwrap_or_default());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(_) => return false,

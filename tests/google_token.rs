@@ -1,5 +1,7 @@
 //! Tokens of Google's: each kind of credential, step by step, as the control thread goes.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what failed by panicking")]
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use finops_gateway::provider::google_credential::{Credential, METADATA_HOST, Unusable};

@@ -1,5 +1,6 @@
 //! Governance from the outside: who is let in, what is refused and how, that no interleaving passes
 //! a limit, and what answers cost.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 use finops_gateway::chat::Usage;
 use finops_gateway::govern::budgets::{BudgetPlan, NANO, Override, Seed};
@@ -93,12 +94,12 @@ fn plan(virtual_keys: Vec<VirtualKeyPlan>) -> Plan {
     }
 }
 
-fn tables(plan: &Plan) -> Tables {
-    Tables::build(plan, &mut Ledger::in_memory(), 0).unwrap()
+fn tables(plan: &Plan) -> Arc<Tables> {
+    Arc::new(Tables::build(plan, &mut Ledger::in_memory(), 0).unwrap())
 }
 
 fn ask_as(
-    tables: &Tables,
+    tables: &Arc<Tables>,
     secret: &str,
     (provider, model): (&str, Option<&str>),
     estimate: Estimate,
@@ -110,7 +111,7 @@ fn ask_as(
     decide(tables, &ask, now).map(|(_, grant)| grant)
 }
 
-fn ask(tables: &Tables, id: &str, now: i64) -> Result<Grant, Box<Denied>> {
+fn ask(tables: &Arc<Tables>, id: &str, now: i64) -> Result<Grant, Box<Denied>> {
     let secret = format!("sk-bf-{id}");
     ask_as(tables, &secret, ("openai", Some("gpt-4o")), Estimate::default(), now)
 }
@@ -297,7 +298,7 @@ fn limits_are_asked_in_order_and_nothing_stays_reserved() {
         let secret = [Credential { source: Source::Bearer, value: "sk-bf-vk" }];
         let identity = tables.identify(&secret, &|_| None, 0).unwrap();
         tables.each_limit(&identity, ("openai", "gpt-4o"), &mut |limit| {
-            owners.push((limit.owner.kind.as_str(), limit.metric.as_str()));
+            owners.push((limit.name.owner.kind.as_str(), limit.metric.as_str()));
         });
         owners
     };
@@ -382,10 +383,10 @@ fn usage_survives_a_new_snapshot() {
         let limits = budgets(vec![budget("b", dollars, "1d", Enforcement::Soft)]);
         plan(vec![VirtualKeyPlan { limits, ..key("vk") }])
     };
-    let old = Tables::build(&with(10), &mut ledger, 0).unwrap();
+    let old = Arc::new(Tables::build(&with(10), &mut ledger, 0).unwrap());
     let in_flight = ask(&old, "vk", 0).unwrap();
     ask(&old, "vk", 0).unwrap().settle(&spent(8, 0), 0);
-    let new = Tables::build(&with(9), &mut ledger, 5_000).unwrap();
+    let new = Arc::new(Tables::build(&with(9), &mut ledger, 5_000).unwrap());
     drop(old);
     assert!(ask(&new, "vk", 5_000).is_ok());
     in_flight.settle(&spent(2, 0), 6_000);
@@ -416,10 +417,37 @@ fn faults_are_all_told_with_their_places() {
     );
 }
 
+/// One core's part: reserves, settles and releases at random, and core 0 turns the clock on.
+fn hammer(thread: u64, counter: &Counter, kept: &[AtomicU64], clock: &AtomicI64) {
+    let mut seed = thread.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for step in 0..40_000_u64 {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        let window = clock.load(Ordering::SeqCst);
+        if thread == 0 && step % 600 == 0 {
+            clock.store((window + 1).min(63), Ordering::SeqCst);
+        }
+        let estimate = 1 + seed % 40;
+        let Ok(held) = counter.reserve(window, estimate, HAMMERED, false) else { continue };
+        if seed.is_multiple_of(3) {
+            // It may have gone into a newer window than this thread knew of.
+            let actual = seed % (estimate + 1);
+            let place = usize::try_from(held.start()).unwrap();
+            kept[place].fetch_add(actual, Ordering::SeqCst);
+            counter.settle(held, actual);
+        } else {
+            counter.release(held);
+        }
+    }
+}
+
+/// The limit that all cores are driven at.
+const HAMMERED: u64 = 1_000;
+
 /// All cores at one strict budget, a request limit and a window that rolls on under them.
 #[test]
 fn hammered_from_all_sides_no_limit_is_passed() {
-    const MAX: u64 = 1_000;
     let counter = Arc::new(Counter::default());
     // What was spent in each window, by the threads' own count.
     let kept: Arc<[AtomicU64]> = (0..64).map(|_| AtomicU64::new(0)).collect();
@@ -427,38 +455,14 @@ fn hammered_from_all_sides_no_limit_is_passed() {
     std::thread::scope(|scope| {
         for thread in 0..8_u64 {
             let (counter, kept, clock) = (&counter, &kept, &clock);
-            scope.spawn(move || {
-                let mut seed = thread.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-                for step in 0..40_000_u64 {
-                    seed ^= seed << 13;
-                    seed ^= seed >> 7;
-                    seed ^= seed << 17;
-                    let window = clock.load(Ordering::SeqCst);
-                    let estimate = 1 + seed % 40;
-                    let Ok(held) = counter.reserve(window, estimate, MAX, false) else {
-                        if thread == 0 && step % 7 == 0 {
-                            clock.store((window + 1).min(63), Ordering::SeqCst);
-                        }
-                        continue;
-                    };
-                    // The reservation may have gone into a newer window than this thread knew of.
-                    let place = usize::try_from(held.start()).unwrap();
-                    let actual = seed % (estimate + 1);
-                    if seed % 3 == 0 {
-                        kept[place].fetch_add(actual, Ordering::SeqCst);
-                        counter.settle(held, actual);
-                    } else {
-                        counter.release(held);
-                    }
-                }
-            });
+            scope.spawn(move || hammer(thread, counter, kept, clock));
         }
     });
     let last = clock.load(Ordering::SeqCst);
     assert!(last > 0, "the clock moved");
     let last = usize::try_from(last).unwrap();
     for (window, kept) in kept.iter().enumerate() {
-        assert!(kept.load(Ordering::SeqCst) <= MAX, "window {window} was overspent");
+        assert!(kept.load(Ordering::SeqCst) <= HAMMERED, "window {window} was overspent");
     }
     let start = i64::try_from(last).unwrap();
     assert_eq!(counter.used(start), kept[last].load(Ordering::SeqCst), "to the last unit");
@@ -624,7 +628,7 @@ fn a_killed_process_never_overspends_a_strict_budget() {
     let (mut total, mut rows) = (0, Vec::new());
     for life in 0..400 {
         let mut ledger = Ledger::restored(std::mem::take(&mut rows), Ending::Crash);
-        let tables = Tables::build(&strict(), &mut ledger, 0).unwrap();
+        let tables = Arc::new(Tables::build(&strict(), &mut ledger, 0).unwrap());
         let mut journal: Vec<_> = Vec::new();
         // So many rows are written before the next kill, so many calls run in between.
         for turn in 0..=life % 4 {
@@ -687,7 +691,7 @@ fn what_answers_cost() {
         ("gemini", "gemini-2.5-flash", base.clone(), 1_550_000),
         // 600 x 0.30 + 400 x 1.00 + 500 x 2.50
         ("gemini", "gemini-2.5-flash", audio, 1_830_000),
-        ("gemini", "gemini-2.5-pro", long.clone(), 640_000_000),
+        ("gemini", "gemini-2.5-pro", long, 640_000_000),
         ("vertex", "gemini-2.5-pro", base.clone(), 6_250_000),
         ("bedrock", "global.anthropic.claude-sonnet-4-6", base.clone(), 10_500_000),
         // regional endpoints: a tenth more

@@ -16,6 +16,9 @@
 //! and must equal the whole answer where both are given.
 //! `cargo test --test wire -- --bless` (or `BLESS=1`) writes the expectations.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::format_push_string, reason = "short texts, for a failure to show")]
+
 use finops_gateway::chat::{Dialect, Event, Fault, Folded, Loss, Sequencer, Stop, Usage};
 use finops_gateway::dialect::{self, Decoder, Manner, Reply, Transcoder, errors};
 use finops_gateway::wire::frames::{Frame, Frames, Framing};

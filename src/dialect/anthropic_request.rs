@@ -178,7 +178,7 @@ fn block<'a>(
         "tool_result" => tool_result(place, raw, loss)?,
         "thinking" => thinking_block(place, raw, loss),
         "redacted_thinking" => {
-            let data = json_read::text_field(raw, "data").unwrap_or_default();
+            let data = said_alone(place, raw, "data", loss);
             let (seal, attached) = seal::unpack(data, Dialect::Anthropic);
             if let Some(before) = parts.last_mut().filter(|_| attached) {
                 before.seal = Some(seal);
@@ -187,7 +187,7 @@ fn block<'a>(
             Part { seal: Some(seal), ..Part::new(place, PartKind::Redacted) }
         }
         "tool_reference" => {
-            let name = json_read::text_field(raw, "tool_name").unwrap_or_default();
+            let name = said_alone(place, raw, "tool_name", loss);
             loss.push(place, Reason::Approximated);
             let text = Cow::Owned(format!("Tool available: {name}"));
             Part::new(place, PartKind::Text { text, citations: None })
@@ -196,6 +196,19 @@ fn block<'a>(
     };
     parts.push(part);
     Ok(())
+}
+
+/// The text of the only member that a block of this kind has beside its type.
+fn said_alone<'a>(place: Place, raw: Raw<'a>, wanted: &str, loss: &mut Loss) -> Cow<'a, str> {
+    let mut said = Cow::Borrowed("");
+    for (name, value) in json_read::fields(raw) {
+        match name.as_ref() {
+            "type" => {}
+            name if name == wanted => said = json_read::text(value).unwrap_or_default(),
+            _ => unknown(place, &name, value, loss),
+        }
+    }
+    said
 }
 
 fn text_block<'a>(place: Place, raw: Raw<'a>, loss: &mut Loss) -> Result<Part<'a>, Malformed> {

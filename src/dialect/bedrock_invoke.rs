@@ -278,6 +278,7 @@ const fn titan_reason(reason: StopReason) -> &'static str {
 pub struct Encoder(Box<Inner>);
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "boxed as a whole, once per answer")]
 enum Inner {
     Dialect(super::Encoder),
     Nova(converse::Encoder),

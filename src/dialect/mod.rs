@@ -50,6 +50,7 @@ mod openai_chat_request;
 mod openai_chat_request_out;
 mod openai_chat_response;
 mod openai_chat_response_out;
+mod openai_chat_usage;
 mod openai_chat_whole;
 mod openai_responses_body;
 mod openai_responses_decoder;
@@ -243,6 +244,7 @@ impl Decoder {
 }
 
 /// Writes the frames of one streamed answer.
+#[expect(clippy::large_enum_variant, reason = "one per answer, which stays where it is")]
 #[derive(Debug)]
 pub enum Encoder {
     Anthropic(anthropic_response::Encoder),

@@ -120,6 +120,11 @@ impl Calls {
         Some(held)
     }
 
+    /// Whether the piece begins a call of its own.
+    pub(super) fn is_new(&self, call: &Call<'_>) -> bool {
+        self.place_of(call).is_none()
+    }
+
     fn place_of(&self, call: &Call<'_>) -> Option<usize> {
         let same = |held: &Held| match call.index {
             Some(index) => held.index == Some(index),

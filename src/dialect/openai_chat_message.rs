@@ -169,7 +169,7 @@ impl<'a> Message<'a> {
             parts.push(call);
         }
         if let Some(raw) = self.function_call {
-            let (name, arguments) = called(&place.key("function_call"), raw)?;
+            let (name, arguments) = called(&place.key("function_call"), raw, loss)?;
             let id = format!("call_{}", place.item.unwrap_or(0));
             legacy.calls.push((name.clone(), id.clone()));
             let kind = PartKind::ToolUse { id: Cow::Owned(id), name, arguments };
@@ -184,7 +184,7 @@ impl<'a> Message<'a> {
         let (mut parts, mut attached): (Vec<Part<'a>>, Vec<Seal<'a>>) = (Vec::new(), Vec::new());
         for item in json_read::items(self.details) {
             match reasoning_details::read(item) {
-                Some(Detail::Text { text, seal }) => {
+                Some(Detail::Text { text, seal, .. }) => {
                     parts.push(Part { seal, ..Part::new(place, PartKind::Thinking { text }) });
                 }
                 Some(Detail::Encrypted(seal)) if self.calls(seal.id.as_deref()) => {
@@ -264,19 +264,24 @@ fn tool_call<'a>(place: Place, raw: Raw<'a>, loss: &mut Loss) -> Result<Part<'a>
     }
     let id = present(place.key("id"), id)?;
     let (name, arguments) =
-        called(&place.key("function"), present(place.key("function"), function)?)?;
+        called(&place.key("function"), present(place.key("function"), function)?, loss)?;
     Ok(Part::new(place, PartKind::ToolUse { id, name, arguments }))
 }
 
 /// The name and the arguments of a call.
-fn called<'a>(path: &str, raw: Raw<'a>) -> Result<(Cow<'a, str>, Cow<'a, str>), Malformed> {
+fn called<'a>(
+    path: &str,
+    raw: Raw<'a>,
+    loss: &mut Loss,
+) -> Result<(Cow<'a, str>, Cow<'a, str>), Malformed> {
     let (mut called, mut arguments) = (None, Cow::Borrowed(""));
     for (name, value) in json_read::fields(raw) {
         match name.as_ref() {
             "name" => called = json_read::text(value),
             "arguments" if json_read::is_object(value) => arguments = Cow::Borrowed(value),
             "arguments" => arguments = json_read::text(value).unwrap_or_default(),
-            _ => {}
+            _ if json_read::is_null(value) => {}
+            _ => loss.push(format_args!("{path}.{name}"), Reason::Unsupported),
         }
     }
     Ok((present(format_args!("{path}.name"), called)?, arguments))
@@ -304,7 +309,7 @@ fn part<'a>(place: Place, raw: Raw<'a>, loss: &mut Loss) -> Result<Part<'a>, Mal
         "text" => PartKind::Text { text: text(place.key("text"), value)?, citations: None },
         "refusal" => PartKind::Refusal { text: text(place.key("refusal"), value)? },
         "image_url" => image(place, value, loss)?,
-        "input_audio" => audio(place, value)?,
+        "input_audio" => audio(place, value, loss)?,
         _ => file(place, value, loss)?,
     };
     Ok(Part { cache, ..Part::new(place, kind) })
@@ -323,9 +328,16 @@ fn image<'a>(place: Place, raw: Raw<'a>, loss: &mut Loss) -> Result<PartKind<'a>
     Ok(PartKind::Image(Media { detail, ..Media::new(source_of(url)) }))
 }
 
-fn audio(place: Place, raw: Raw<'_>) -> Result<PartKind<'_>, Malformed> {
-    let data = present(place.key("input_audio.data"), json_read::text_field(raw, "data"))?;
-    let format = json_read::text_field(raw, "format").unwrap_or(Cow::Borrowed("wav"));
+fn audio<'a>(place: Place, raw: Raw<'a>, loss: &mut Loss) -> Result<PartKind<'a>, Malformed> {
+    let (mut data, mut format) = (None, Cow::Borrowed("wav"));
+    for (name, value) in json_read::fields(raw) {
+        match name.as_ref() {
+            "data" => data = json_read::text(value),
+            "format" => format = json_read::text(value).unwrap_or(format),
+            _ => loss.push(place.key(&format!("input_audio.{name}")), Reason::Unsupported),
+        }
+    }
+    let data = present(place.key("input_audio.data"), data)?;
     let media_type = Cow::Owned(format!("audio/{format}"));
     Ok(PartKind::Audio(Media::new(Source::Base64 { media_type, data })))
 }

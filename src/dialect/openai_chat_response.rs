@@ -8,6 +8,7 @@
 use super::errors;
 use super::expect::is_json;
 use super::openai_chat_calls::{Call, Calls};
+use super::openai_chat_usage::usage_of;
 use super::reasoning_details::{self, Detail};
 use crate::chat::{
     Block, Delta, ErrorKind, Event, Fault, Raw, Seal, Sink, Stop, StopReason, Usage,
@@ -18,6 +19,9 @@ use std::borrow::Cow;
 
 pub(super) use super::openai_chat_response_out::Encoder;
 pub(super) use super::openai_chat_whole::encode_message;
+
+/// The most text that waits for an open call to be complete, in bytes.
+const LATE_MAX: usize = 16 << 10;
 
 /// Reads one stream.
 #[derive(Debug, Default)]
@@ -34,6 +38,11 @@ struct Answer {
     next: u32,
     open: Option<(Kind, u32)>,
     calls: Calls,
+    /// Index of the thought being told, where the upstream numbers them.
+    thought: Option<u64>,
+    /// Text that came while a call was open. Some followers put text between the pieces of a call,
+    /// which must not cut it in two.
+    late: String,
     refused: bool,
 }
 
@@ -61,19 +70,22 @@ impl Decoder {
             return;
         }
         let chunk = Chunk::read(data);
-        if chunk.failed {
+        if chunk.failed || frame.name == Some("error") {
             out(Event::Error(errors::of_json(0, data).unwrap_or_else(|| fault("an error"))));
             return;
         }
         if !std::mem::replace(&mut self.started, true) {
             self.answer.id = chunk.id().into_owned();
             let (id, model) = (Cow::Borrowed(self.answer.id.as_str()), chunk.model());
-            out(Event::Start { id, model, usage: Usage::default() });
+            out(Event::Start { id, model, usage: chunk.usage() });
         }
         for choice in json_read::items(chunk.choices) {
             self.answer.choice(choice, "delta", out);
         }
-        chunk.say_usage(out);
+        // The tier stands in every chunk; it is enough to say it with the first and the counts.
+        if json_read::is_object(chunk.usage) {
+            out(Event::Usage(chunk.usage()));
+        }
     }
 }
 
@@ -91,12 +103,11 @@ pub(super) fn decode_message(body: &str, out: Sink<'_>) {
     }
     let id = chunk.id();
     let mut answer = Answer { id: id.clone().into_owned(), ..Answer::default() };
-    out(Event::Start { id, model: chunk.model(), usage: Usage::default() });
+    out(Event::Start { id, model: chunk.model(), usage: chunk.usage() });
     for choice in json_read::items(chunk.choices) {
         answer.choice(choice, "message", out);
     }
     answer.flush(out);
-    chunk.say_usage(out);
     out(Event::End);
 }
 
@@ -136,14 +147,10 @@ impl<'a> Chunk<'a> {
         json_read::text(self.model).unwrap_or_default()
     }
 
-    fn say_usage(&self, out: Sink<'_>) {
+    fn usage(&self) -> Usage {
         let told = json_read::is_object(self.usage);
-        let tier = json_read::text(self.service_tier);
-        if told || tier.is_some() {
-            let mut usage = if told { usage_of(self.usage) } else { Usage::default() };
-            usage.service_tier = tier.map(Cow::into_owned);
-            out(Event::Usage(usage));
-        }
+        let usage = if told { usage_of(self.usage) } else { Usage::default() };
+        Usage { service_tier: json_read::text(self.service_tier).map(Cow::into_owned), ..usage }
     }
 }
 
@@ -228,7 +235,8 @@ impl Answer {
         let mut whole = thought;
         for item in json_read::items(said.details) {
             match reasoning_details::read(item) {
-                Some(Detail::Text { text, seal }) => {
+                Some(Detail::Text { text, seal, index }) => {
+                    self.turn_to(index);
                     let text = if text.is_empty() { whole.take() } else { Some(text) };
                     whole = None;
                     self.say(Kind::Thinking, text.unwrap_or_default(), out);
@@ -249,6 +257,14 @@ impl Answer {
         }
         if let Some(text) = whole.filter(|_| told) {
             self.say(Kind::Thinking, text, out);
+        }
+    }
+
+    /// Closes the open thought if the entry belongs to another one.
+    fn turn_to(&mut self, index: Option<u64>) {
+        if index.is_some() && self.thought != index {
+            self.thought = index;
+            self.open = self.open.filter(|(kind, _)| *kind != Kind::Thinking);
         }
     }
 
@@ -279,6 +295,12 @@ impl Answer {
         if text.is_empty() {
             return;
         }
+        let calling = self.open.is_some_and(|(open, _)| open == Kind::Call);
+        if calling && kind == Kind::Text && self.late.len() + text.len() <= LATE_MAX {
+            self.late.push_str(&text);
+            return;
+        }
+        self.say_late(out);
         let slot = self.slot(kind, out);
         let delta = match kind {
             Kind::Text => Delta::Text(text),
@@ -287,6 +309,15 @@ impl Answer {
             Kind::Call => Delta::Arguments(text),
         };
         out(Event::Delta { slot, delta });
+    }
+
+    /// Says the text that came while a call was open; white space alone says nothing there.
+    fn say_late(&mut self, out: Sink<'_>) {
+        let late = std::mem::take(&mut self.late);
+        if !late.trim().is_empty() {
+            let slot = self.slot(Kind::Text, out);
+            out(Event::Delta { slot, delta: Delta::Text(Cow::Owned(late)) });
+        }
     }
 
     /// The slot of the open block of this kind; opens one if there is none.
@@ -312,6 +343,9 @@ impl Answer {
     }
 
     fn call(&mut self, call: &Call<'_>, out: Sink<'_>) {
+        if self.calls.is_new(call) {
+            self.say_late(out);
+        }
         let Some(held) = self.calls.push(call) else { return };
         let slot = if let Some(slot) = held.slot {
             slot
@@ -367,8 +401,9 @@ impl Answer {
         }
     }
 
-    /// Says the calls that never got a name.
+    /// Says what waited: late text, and calls that never got a name.
     fn flush(&mut self, out: Sink<'_>) {
+        self.say_late(out);
         for held in self.calls.unnamed() {
             let slot = self.next;
             self.next += 1;
@@ -415,48 +450,4 @@ struct Said<'a> {
 
 fn fault(message: &'static str) -> Fault<'static> {
     Fault { kind: ErrorKind::Api, message: Cow::Borrowed(message), code: None }
-}
-
-/// The counts of a `usage` object, whose prompt tokens include the cache.
-pub(super) fn usage_of(raw: Raw<'_>) -> Usage {
-    let (mut usage, mut prompt) = (Usage::default(), None);
-    for (name, value) in json_read::fields(raw) {
-        match name.as_ref() {
-            "prompt_tokens" => prompt = json_read::unsigned(value),
-            "completion_tokens" => usage.output = json_read::unsigned(value),
-            "prompt_tokens_details" => {
-                for (name, value) in json_read::fields(value) {
-                    match name.as_ref() {
-                        "cached_tokens" => usage.cache_read = json_read::unsigned(value),
-                        "cache_write_tokens" | "cache_creation_tokens" => {
-                            usage.cache_write = json_read::unsigned(value);
-                        }
-                        "audio_tokens" => usage.input_audio = json_read::unsigned(value),
-                        _ => {}
-                    }
-                }
-            }
-            "completion_tokens_details" => {
-                for (name, value) in json_read::fields(value) {
-                    match name.as_ref() {
-                        "reasoning_tokens" => usage.reasoning = json_read::unsigned(value),
-                        "audio_tokens" => usage.output_audio = json_read::unsigned(value),
-                        _ => {}
-                    }
-                }
-            }
-            // DeepSeek
-            "prompt_cache_hit_tokens" => {
-                usage.cache_read = usage.cache_read.or(json_read::unsigned(value));
-            }
-            // Gateways in front of Claude
-            "cache_creation_input_tokens" => {
-                usage.cache_write = usage.cache_write.or(json_read::unsigned(value));
-            }
-            _ => {}
-        }
-    }
-    let cached = usage.cache_read.unwrap_or(0) + usage.cache_write.unwrap_or(0);
-    usage.input = prompt.map(|prompt| prompt.saturating_sub(cached));
-    usage
 }

@@ -12,14 +12,19 @@ use std::borrow::Cow;
 
 #[derive(Debug)]
 pub(super) enum Detail<'a> {
-    Text { text: Cow<'a, str>, seal: Option<Seal<'a>> },
+    /// Entries of one index are pieces of one thought.
+    Text {
+        text: Cow<'a, str>,
+        seal: Option<Seal<'a>>,
+        index: Option<u64>,
+    },
     Encrypted(Seal<'a>),
 }
 
 /// Reads one entry; `None` if it holds neither text nor a seal.
 pub(super) fn read(raw: &str) -> Option<Detail<'_>> {
     let (mut kind, mut text, mut format) = (Cow::Borrowed(""), None, None);
-    let (mut signature, mut data, mut id) = (None, None, None);
+    let (mut signature, mut data, mut id, mut index) = (None, None, None, None);
     for (name, value) in json_read::fields(raw) {
         match name.as_ref() {
             "type" => kind = json_read::text(value).unwrap_or_default(),
@@ -27,6 +32,7 @@ pub(super) fn read(raw: &str) -> Option<Detail<'_>> {
             "signature" => signature = json_read::text(value),
             "data" => data = json_read::text(value),
             "id" => id = json_read::text(value),
+            "index" => index = json_read::unsigned(value),
             "format" => format = json_read::text(value),
             _ => {}
         }
@@ -40,7 +46,7 @@ pub(super) fn read(raw: &str) -> Option<Detail<'_>> {
     }
     let seal = signature.filter(|data| !data.is_empty()).map(sealed);
     let text = text.unwrap_or_default();
-    (seal.is_some() || !text.is_empty()).then_some(Detail::Text { text, seal })
+    (seal.is_some() || !text.is_empty()).then_some(Detail::Text { text, seal, index })
 }
 
 /// Writes an entry of reasoning in plain text; in a stream its pieces share one index.
@@ -100,7 +106,7 @@ mod tests {
             let seal = Seal { dialect, data: "EqQB\"".into(), id: None };
             let mut out = Vec::new();
             write_text(Some("hm"), Some(&seal), 0, &mut out);
-            let Some(Detail::Text { text, seal: read_seal }) =
+            let Some(Detail::Text { text, seal: read_seal, .. }) =
                 read(std::str::from_utf8(&out).unwrap())
             else {
                 panic!("no text")

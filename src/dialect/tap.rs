@@ -9,9 +9,11 @@ use super::{Decoder, Dialect};
 use crate::chat::{Event, Fault, Stop, Usage};
 use crate::wire::frames::Frame;
 use crate::wire::json_read;
+use crate::wire::json_scan::{self, DEPTH_MAX, Span};
 use base64::Engine;
 use memchr::memmem;
 use std::borrow::Cow;
+use std::fmt::Write;
 
 /// The base64 characters at the start of a Bedrock chunk that tell its event's type.
 const PEEKED: usize = 64;
@@ -118,6 +120,8 @@ impl Tap {
     /// Takes a whole answer.
     pub fn message(&mut self, body: &str) {
         let Self { dialect, seen, .. } = self;
+        let facts = facts(*dialect, body);
+        let body = facts.as_deref().unwrap_or(body);
         super::decode_message(*dialect, body, &mut |event| seen.note(event));
     }
 
@@ -260,6 +264,48 @@ fn find(bytes: &[u8], word: &[u8]) -> bool {
     memmem::find(bytes, word).is_some()
 }
 
+/// A whole answer without what was said: the members that the tap reads, found by one scan. `None`
+/// where the answer is of another shape, and has to be read in full.
+fn facts(dialect: Dialect, body: &str) -> Option<String> {
+    let bytes = body.as_bytes();
+    let span = |span: Option<Span>| span.and_then(|span| body.get(span.start..span.end));
+    let mut out = String::with_capacity(512);
+    match dialect {
+        Dialect::Anthropic => {
+            let wanted = ["error", "id", "model", "stop_reason", "stop_sequence", "usage"];
+            let [error, id, model, reason, sequence, usage] =
+                json_scan::scan(bytes, DEPTH_MAX, &wanted).ok()?.map(span);
+            let (id, model, usage, reason) = (id?, model?, usage?, reason?);
+            let sequence = sequence.unwrap_or("null");
+            let _infallible = write!(
+                out,
+                r#"{{"type":"message","role":"assistant","content":[],"id":{id},"model":{model},"stop_reason":{reason},"stop_sequence":{sequence},"usage":{usage}}}"#
+            );
+            error.is_none().then_some(out)
+        }
+        Dialect::OpenAiChat => {
+            let wanted = ["error", "id", "model", "choices", "usage"];
+            let [error, id, model, choices, usage] =
+                json_scan::scan(bytes, DEPTH_MAX, &wanted).ok()?.map(span);
+            let (id, model, choices, usage) = (id?, model?, choices?, usage?);
+            // Inside a string its quotes would be escaped: this is a key. With several choices,
+            // the one that comes last is as good as any.
+            let at = memmem::rfind(choices.as_bytes(), FINISH.as_bytes())? + FINISH.len();
+            let value = choices.get(at..)?.trim_start().strip_prefix(':')?.trim_start();
+            let end = value.find([',', '}'])?;
+            let reason = value.get(..end)?.trim_end();
+            let _infallible = write!(
+                out,
+                r#"{{"id":{id},"model":{model},"choices":[{{"index":0,"message":{{"role":"assistant","content":""}},"finish_reason":{reason}}}],"usage":{usage}}}"#
+            );
+            error.is_none().then_some(out)
+        }
+        Dialect::OpenAiResponses | Dialect::Bedrock | Dialect::Gemini => None,
+    }
+}
+
+const FINISH: &str = "\"finish_reason\"";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +391,51 @@ mod tests {
         let last = r#"{"outputs":[{"text":"x","stop_reason":"stop"}],"amazon-bedrock-invocationMetrics":{"inputTokenCount":4,"outputTokenCount":2}}"#;
         tap.frame(named("chunk", &format!(r#"{{"bytes":"{}"}}"#, engine.encode(last))));
         assert_eq!((tap.usage().input, tap.usage().output), (Some(4), Some(2)));
+        assert!(tap.saw_end());
+    }
+
+    #[test]
+    fn a_responses_stream_is_counted() {
+        let mut tap = Tap::new(Dialect::OpenAiResponses);
+        for (name, data) in [
+            (
+                "response.created",
+                r#"{"type":"response.created","response":{"id":"resp_1","model":"gpt-x","status":"in_progress","output":[]}}"#,
+            ),
+            ("response.output_text.delta", "not even JSON"),
+            (
+                "response.incomplete",
+                r#"{"type":"response.incomplete","response":{"id":"resp_1","model":"gpt-x","status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"output":[],"usage":{"input_tokens":5,"input_tokens_details":{"cached_tokens":4},"output_tokens":2,"total_tokens":7}}}"#,
+            ),
+        ] {
+            assert!(!tap.saw_end());
+            tap.frame(named(name, data));
+        }
+        assert_eq!((tap.id(), tap.model()), ("resp_1", "gpt-x"));
+        assert_eq!(tap.stop().unwrap().reason, StopReason::MaxTokens);
+        let usage = tap.usage();
+        assert_eq!((usage.input, usage.cache_read, usage.output), (Some(1), Some(4), Some(2)));
+    }
+
+    #[test]
+    fn a_gemini_stream_is_counted_even_if_it_is_cut() {
+        let mut tap = Tap::new(Dialect::Gemini);
+        tap.frame(event(
+            r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":1},"modelVersion":"gemini-x","responseId":"r1"}"#,
+        ));
+        tap.frame(event(
+            r#"{"candidates":[{"content":{"parts":[{"text":"b"}]}}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":2}}"#,
+        ));
+        assert!(!tap.saw_end());
+        tap.finish();
+        assert_eq!((tap.usage().input, tap.usage().output), (Some(4), Some(2)));
+        assert!(!tap.saw_end());
+        tap.frame(event(
+            r#"{"candidates":[{"content":{"parts":[{"text":""}]},"finishReason":"MAX_TOKENS"}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":3}}"#,
+        ));
+        assert_eq!((tap.id(), tap.model()), ("r1", "gemini-x"));
+        assert_eq!(tap.usage().output, Some(3));
+        assert_eq!(tap.stop().unwrap().reason, StopReason::MaxTokens);
         assert!(tap.saw_end());
     }
 

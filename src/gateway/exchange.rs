@@ -16,7 +16,7 @@ use crate::provider::{Origin, Provider};
 use crate::wire::http1::{self, BodyKind, Chunked, Limits, ResponseHead};
 
 /// Bodies up to this size are sent in one write with their head.
-const ONE_WRITE: usize = 32 * 1024;
+pub const ONE_WRITE: usize = 32 * 1024;
 
 /// Why a request's path ended before its end.
 #[derive(Debug)]
@@ -85,9 +85,11 @@ pub async fn send(
             .await
             .map_err(|interrupt| late(provider, interrupt, "it did not take the request"))?;
         // An upstream may answer and close before it has read everything: its answer counts.
-        let answer = match (&sent, reused) {
-            (Err(_), true) => Err(Broken::Before),
-            _ => read_head(client, provider, conn, parcel.head_only).await?,
+        let answer = if sent.is_err() && reused {
+            Err(Broken::Before)
+        } else {
+            let buf = core.buffers.take();
+            read_head(client, provider, conn, buf, parcel.head_only).await?
         };
         match answer {
             Ok(answer) => return Ok(answer),
@@ -126,11 +128,9 @@ async fn connect(
         })?
         .map_err(|error| Failure::unreachable(&provider.name, &error))?;
     let counters = &core.counters;
-    if conn.reused {
-        counters.upstream_reused.add(1)
-    } else {
-        counters.upstream_connections.add(1)
-    }
+    let count =
+        if conn.reused { &counters.upstream_reused } else { &counters.upstream_connections };
+    count.add(1);
     Ok(conn)
 }
 
@@ -165,9 +165,9 @@ async fn read_head(
     client: &mut ClientConn,
     provider: &Provider,
     mut conn: UpstreamConn,
+    mut buf: Vec<u8>,
     head_only: bool,
 ) -> Result<Result<Answer, Broken>, Halt> {
-    let mut buf = Vec::with_capacity(HEADROOM + READ);
     buf.resize(HEADROOM, 0);
     let limit = provider.network.first_byte_timeout;
     loop {
@@ -318,6 +318,7 @@ impl Answer {
 
     /// Gives the connection back to the pool, if its state allows.
     pub fn finish(self, core: &Core) {
+        core.buffers.give(self.buf);
         if self.body.done && !self.body.surplus && self.head.keep_alive {
             core.pool.give_back(self.conn);
         }

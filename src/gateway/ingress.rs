@@ -12,7 +12,8 @@ use crate::net::client_conn::Incoming;
 use crate::provider::Operation;
 use crate::wire::frames::Framing;
 use crate::wire::http1::{self, Method};
-use crate::wire::{json_read, json_scan};
+use crate::wire::json_read;
+use crate::wire::json_scan::{self, Span};
 
 /// Whose paths are served under a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +141,17 @@ pub struct Ask {
     /// Other places to try, as `provider/model`; the gateway's own field, which stays here. Empty
     /// for Anthropic's field of that name, which holds objects or a string and travels on.
     pub fallbacks: Vec<String>,
+    /// Where members stand that may have to be spliced; the body is not scanned again for them.
+    pub spans: Spans,
+}
+
+/// The values of the top-level members that a splice may touch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spans {
+    pub model: Option<Span>,
+    pub stream: Option<Span>,
+    pub headers: Option<Span>,
+    pub anthropic_version: Option<Span>,
 }
 
 /// The mount of a path; for errors, too, since every error speaks its dialect.
@@ -323,12 +335,14 @@ pub fn ask(incoming: &Incoming, call: &Call) -> Result<Ask, Failure> {
 }
 
 fn ask_of(body: &[u8], wants_model: bool) -> Result<Ask, Failure> {
-    let found = json_scan::scan(body, json_scan::DEPTH_MAX, &["model", "stream", "fallbacks"]);
-    let [model, stream, fallbacks] = found.map_err(|fault| {
+    let wanted = ["model", "stream", "headers", "anthropic_version", "fallbacks"];
+    let found = json_scan::scan(body, json_scan::DEPTH_MAX, &wanted);
+    let [model, stream, headers, anthropic_version, fallbacks] = found.map_err(|fault| {
         let what = if body.is_empty() { "the body is empty" } else { fault.what };
         Failure::invalid(format!("the request body is not valid JSON: {what} at byte {}", fault.at))
     })?;
-    let value = |span: json_scan::Span| body.get(span.start..span.end);
+    let spans = Spans { model, stream, headers, anthropic_version };
+    let value = |span: Span| body.get(span.start..span.end);
     let stream = match stream.and_then(value) {
         None | Some(b"false" | b"null") => false,
         Some(b"true") => true,
@@ -336,14 +350,14 @@ fn ask_of(body: &[u8], wants_model: bool) -> Result<Ask, Failure> {
     };
     let fallbacks = fallbacks.and_then(value).map_or_else(Vec::new, own_fallbacks);
     if !wants_model {
-        return Ok(Ask { model: String::new(), stream, fallbacks });
+        return Ok(Ask { model: String::new(), stream, fallbacks, spans });
     }
     let Some(raw) = model.and_then(value) else {
         return Err(Failure::invalid("model: field required"));
     };
     let text = std::str::from_utf8(raw).ok().and_then(json_read::text);
     match text.filter(|model| !model.trim().is_empty()) {
-        Some(model) => Ok(Ask { model: model.into_owned(), stream, fallbacks }),
+        Some(model) => Ok(Ask { model: model.into_owned(), stream, fallbacks, spans }),
         None => Err(Failure::invalid("model: must be a string that is not empty")),
     }
 }

@@ -29,9 +29,8 @@ pub async fn serve(
     visit: &Visit<'_>,
     client: &mut ClientConn,
     incoming: &Incoming,
-    provider: &Provider,
     ask: &Ask,
-    model: &str,
+    (provider, model): (&Provider, &str),
     tally: &mut Tally,
 ) -> Result<(), Halt> {
     if !MODELS.contains(&model) {

@@ -33,12 +33,13 @@ use crate::chat::{Dialect, Loss};
 use crate::config::Snapshot;
 use crate::dialect::Reply;
 use crate::net::client_conn::{ClientConn, Incoming};
-use crate::net::upstream::Pool;
+use crate::net::upstream::{HEADROOM, Pool, READ};
 use crate::observe::{Counters, Registry};
 use crate::provider::{Operation, Provider, endpoint, model_name};
 use crate::route::Health;
 use crate::wire::frames::{Frames, Framing};
 use crate::worker::Seat;
+use crate::worker::buffers::Buffers;
 use crate::worker::clock::Clock;
 
 use account::Tally;
@@ -58,6 +59,8 @@ pub struct Core {
     pub clock: Rc<Clock>,
     pub pool: Pool,
     pub counters: Arc<Counters>,
+    /// For upstreams' answers: [`HEADROOM`] and [`READ`] bytes.
+    pub buffers: Buffers,
     /// For the answer to `/metrics` only.
     pub registry: Registry,
     snapshot: RefCell<Rc<InForce>>,
@@ -80,6 +83,7 @@ impl Core {
     ) -> Rc<Self> {
         Rc::new(Self {
             counters: registry.of(seat.index),
+            buffers: Buffers::new(HEADROOM + READ),
             seat,
             clock,
             pool,
@@ -271,7 +275,7 @@ impl Visit<'_> {
             if operation == Operation::CountTokens {
                 return own::estimate(self, client, incoming).await;
             }
-            return mock::serve(self, client, incoming, provider, ask, model, tally).await;
+            return mock::serve(self, client, incoming, ask, (provider, model), tally).await;
         }
         let dialect = self.voice.dialect;
         let endpoint = endpoint::resolve(provider, key, operation, dialect, model, ask.stream);
@@ -316,7 +320,7 @@ impl Visit<'_> {
         let mut reply = Reply::default();
         let same = self.voice.is(course.endpoint.dialect);
         let body = if same {
-            outgoing::identity_body(course, incoming.body())?
+            outgoing::identity_body(course, &ask.spans, incoming.body())?
         } else {
             let mut request = self.voice.decode(incoming.body(), &mut loss)?;
             request.model = course.model.into();

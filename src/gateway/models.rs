@@ -40,7 +40,7 @@ pub async fn list(
 ) -> Result<(), Halt> {
     let mut models = Vec::new();
     let mut loss = Loss::default();
-    for provider in visit.snapshot.providers.iter() {
+    for provider in &visit.snapshot.providers {
         match of_provider(visit, client, incoming, provider).await {
             Ok(more) => models.extend(more),
             Err(Halt::Gone) => return Err(Halt::Gone),

@@ -5,9 +5,12 @@
 //! Otherwise the body is read into the hub and written anew, and what could not be said is listed.
 //! Never: sends a credential of the client, or a header that the rules keep back.
 
+use smallvec::SmallVec;
+
 use super::authority::Direct;
 use super::exchange::Parcel;
 use super::failure::{Failure, Whose};
+use super::ingress::Spans;
 use super::voice::malformed;
 use crate::chat::{ErrorKind, Loss, Request};
 use crate::dialect;
@@ -16,7 +19,6 @@ use crate::provider::credentials::{self, Credited};
 use crate::provider::header_filter::HeaderFilter;
 use crate::provider::{Endpoint, Envelope, Key, Operation, Origin, Provider, Secret};
 use crate::wire::http1;
-use crate::wire::json_scan::{self, DEPTH_MAX};
 use crate::wire::json_splice::{self, Edit};
 
 /// Named to upstreams where the client's own name is not passed on.
@@ -43,12 +45,12 @@ pub struct Course<'p> {
 ///
 /// # Errors
 /// 400 when the body is none that can be spliced.
-pub fn identity_body(course: &Course<'_>, body: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
-    let wanted = ["model", "stream", "headers", "anthropic_version"];
-    let found = json_scan::scan(body, DEPTH_MAX, &wanted).map_err(|fault| {
-        Failure::invalid(format!("the request body: {} at byte {}", fault.what, fault.at))
-    })?;
-    let [model, stream, headers, version] = found;
+pub fn identity_body(
+    course: &Course<'_>,
+    spans: &Spans,
+    body: &[u8],
+) -> Result<Option<Vec<u8>>, Failure> {
+    let &Spans { model, stream, headers, anthropic_version: version } = spans;
     let mut quoted = Vec::with_capacity(course.model.len() + 2);
     crate::wire::json_write::string(&mut quoted, course.model);
     let mut edits: Vec<Edit<'_>> = Vec::new();
@@ -115,7 +117,9 @@ pub fn parcel(
 ) -> Result<Parcel, Failure> {
     let origin = course.endpoint.origin.as_ref();
     let get = matches!(course.operation, Operation::ListModels | Operation::RetrieveModel);
-    let mut head = Vec::with_capacity(1024);
+    // Small bodies are written behind their head.
+    let length = body.as_ref().map_or(incoming.body().len(), Vec::len);
+    let mut head = Vec::with_capacity(1024 + length.min(super::exchange::ONE_WRITE));
     let target = target(course, origin);
     if !http1::request_line(&mut head, if get { "GET" } else { "POST" }, &target) {
         return Err(Failure::invalid("the model's name can't stand in a request line"));
@@ -128,7 +132,6 @@ pub fn parcel(
         }
     }
     pass_headers(course, incoming, filter, &mut head);
-    let length = body.as_ref().map_or(incoming.body().len(), Vec::len);
     if !get {
         http1::header(&mut head, "content-type", b"application/json");
         http1::content_length(&mut head, length as u64);
@@ -194,12 +197,14 @@ fn pass_headers(
     head: &mut Vec<u8>,
 ) {
     let mut betas = String::new();
-    let mut sent: smallvec::SmallVec<[String; 8]> = smallvec::SmallVec::new();
+    let mut sent: SmallVec<[SmallVec<[u8; 32]>; 4]> = SmallVec::new();
     for (name, value) in incoming.head.headers(&incoming.buf) {
-        let name = name.to_ascii_lowercase();
-        let name = match filter.extra(&name) {
-            Some(extra) => extra.to_owned(),
-            None if credentials::forwards(course.provider, filter, &name) => name,
+        let mut lower: SmallVec<[u8; 64]> = SmallVec::from_slice(name.as_bytes());
+        lower.make_ascii_lowercase();
+        let name = std::str::from_utf8(&lower).unwrap_or_default();
+        let name = match filter.extra(name) {
+            Some(extra) => extra,
+            None if credentials::forwards(course.provider, filter, name) => name,
             None => continue,
         };
         if name == "anthropic-beta" {
@@ -209,15 +214,15 @@ fn pass_headers(
             betas.push_str(&String::from_utf8_lossy(value));
             continue;
         }
-        if http1::header(head, &name, value) {
-            sent.push(name);
+        if http1::header(head, name, value) {
+            sent.push(SmallVec::from_slice(name.as_bytes()));
         }
     }
     let beta = credentials::beta(course.provider, (!betas.is_empty()).then_some(betas.as_str()));
     if let Some(beta) = beta {
         http1::header(head, "anthropic-beta", beta.as_bytes());
     }
-    let was_sent = |name: &str| sent.iter().any(|sent| sent == name);
+    let was_sent = |name: &str| sent.iter().any(|sent| sent.as_slice() == name.as_bytes());
     let mut agent = was_sent("user-agent");
     credentials::fixed(course.provider, &course.endpoint, was_sent, &mut |name, value| {
         agent |= name == "user-agent";

@@ -103,6 +103,7 @@ impl<'t> Head<'t> {
 
     /// The whole answer with its body.
     pub fn whole(&mut self, body: &[u8]) -> Vec<u8> {
+        self.out.reserve(128 + self.terms.always.len() + body.len());
         let mut out = self.with_length(body.len());
         if !self.terms.head_only {
             out.extend_from_slice(body);

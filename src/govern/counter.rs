@@ -14,13 +14,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Unit: whatever the limit counts (nano-dollars, tokens, requests).
 #[derive(Debug)]
-#[repr(align(128))] // two lines: cores that spend from neighbours must not slow one another
+#[repr(align(64))] // a line of its own: cores that spend from neighbours must not slow one another
 pub struct Counter {
     word: AtomicU128,
     /// Tag and value up to which the journal already counts this counter as used.
     journaled: AtomicU128,
     /// What may be used in a window that the journal has not seen yet.
     headroom: AtomicU64,
+    /// The largest amount that did not fit below the journal's bound.
+    wanted: AtomicU64,
 }
 
 /// A reservation: the window it was made in, and how much.
@@ -62,6 +64,7 @@ impl Default for Counter {
             word: AtomicU128::new(0),
             journaled: AtomicU128::new(0),
             headroom: AtomicU64::new(u64::MAX),
+            wanted: AtomicU64::new(0),
         }
     }
 }
@@ -120,6 +123,7 @@ impl Counter {
                 _ => return Err(Short::Full { used }),
             };
             if durable && next > self.durable_bound(tag) {
+                self.wanted.fetch_max(amount, Ordering::Relaxed);
                 return Err(Short::Unjournaled);
             }
             match self.swap(seen, pack(tag, next)) {
@@ -200,6 +204,11 @@ impl Counter {
         let tag = tag_of(at.start) | u64::from(at.generation);
         self.journaled.store(pack(tag, mark), Ordering::Release);
         self.headroom.store(headroom, Ordering::Release);
+    }
+
+    /// How much more than is used the journal has to count at least.
+    pub fn wanted(&self) -> u64 {
+        self.wanted.load(Ordering::Relaxed)
     }
 
     fn durable_bound(&self, tag: u64) -> u64 {

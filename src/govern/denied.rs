@@ -118,13 +118,13 @@ impl Denied {
             message: message(reason, limit, excess),
             retry_after_s,
             should_retry: patient && reason != Reason::BudgetExceeded,
-            limit: Some((limit.id.clone(), excess)),
+            limit: Some((limit.name.id.clone(), excess)),
         }
     }
 }
 
 fn message(reason: Reason, limit: &Limit, excess: Excess) -> String {
-    let (kind, name) = (limit.owner.kind, &limit.owner.name);
+    let (kind, name) = (limit.name.owner.kind, &limit.name.owner.name);
     let (used, max) = (limit.amount(excess.used), limit.amount(excess.max));
     let (what, unit) = match limit.metric {
         Metric::Cost => ("budget", "dollars"),

@@ -64,7 +64,9 @@ pub enum Ending {
 pub struct Wanted {
     pub window: Window,
     pub seed: Seed,
-    /// Of a strict limit: its maximum, which the headroom is taken from.
+    /// Of a strict limit: its maximum. A hundredth of it, or the largest estimate that was ever
+    /// asked for, is the headroom: what may be spent before the journal is written again, and what
+    /// a crash may leave unspent.
     pub strict_max: Option<u64>,
 }
 
@@ -129,10 +131,11 @@ impl Ledger {
             entry.window = wanted.window;
             entry.counter.move_forward(wanted.window.start(entry.anchor, now));
         }
-        if entry.headroom != headroom {
-            entry.headroom = headroom;
+        if entry.headroom.is_none() != headroom.is_none() {
             entry.exported = None;
         }
+        // It never shrinks: what the journal holds is at least as much as the counter may spend.
+        entry.headroom = headroom.map(|headroom| headroom.max(entry.headroom.unwrap_or(0)));
         (Arc::clone(&entry.counter), entry.anchor)
     }
 
@@ -141,7 +144,9 @@ impl Ledger {
         let (anchor, start, used) = if let Some(saved) = self.saved.remove(id) {
             let start = window.start(saved.anchor, now);
             let (start, used) = match (headroom, self.ending) {
-                (Some(headroom), Ending::Crash) if start > saved.start => (start, headroom),
+                (Some(headroom), Ending::Crash) if start > saved.start => {
+                    (start, headroom.max(saved.mark.saturating_sub(saved.used)))
+                }
                 (Some(_), Ending::Crash) => (saved.start, saved.mark.max(saved.used)),
                 _ => (saved.start, saved.used),
             };
@@ -165,7 +170,9 @@ impl Ledger {
         changed
             .filter_map(|(id, entry)| {
                 let standing = entry.counter.standing();
-                if entry.exported == Some(standing) {
+                let wanted = entry.counter.wanted();
+                let headroom = entry.headroom.map(|headroom| headroom.max(wanted));
+                if entry.exported == Some(standing) && entry.headroom == headroom {
                     return None;
                 }
                 let before = entry.exported.filter(|old| {
@@ -177,7 +184,7 @@ impl Ledger {
                     id: id.clone(),
                     start: standing.start,
                     used: standing.used,
-                    mark: standing.used.saturating_add(entry.headroom.unwrap_or(0)),
+                    mark: standing.used.saturating_add(headroom.unwrap_or(0)),
                     anchor: entry.anchor,
                 };
                 Some(Row {
@@ -185,7 +192,7 @@ impl Ledger {
                     delta: i64::try_from(delta).unwrap_or(i64::MAX),
                     counter: Arc::clone(&entry.counter),
                     standing,
-                    headroom: entry.headroom,
+                    headroom,
                 })
             })
             .collect()
@@ -200,6 +207,7 @@ impl Ledger {
             }
             if let Some(entry) = self.entries.get_mut(&row.saved.id) {
                 entry.exported = Some(row.standing);
+                entry.headroom = entry.headroom.max(row.headroom);
             }
         }
     }
@@ -301,6 +309,24 @@ mod tests {
             assert_eq!(counter.used(restart / hour * hour), used);
             assert!(restart >= hour || counter.used(0) >= spent);
         }
+    }
+
+    #[test]
+    fn an_estimate_above_the_headroom_is_let_in_after_the_next_row() {
+        let strict = wanted("1h", Some(10_000));
+        let mut ledger = Ledger::restored([], Ending::Clean);
+        let (counter, _) = ledger.counter(&id(), &strict, 0);
+        write(&mut ledger);
+        assert!(counter.reserve(0, 3_000, 10_000, true).is_err());
+        let saved = write(&mut ledger);
+        assert_eq!(saved.iter().map(|row| row.mark).collect::<Vec<_>>(), [3_000]);
+        assert!(counter.reserve(0, 3_000, 10_000, true).is_ok());
+        let hour = 3_600_000;
+        assert!(counter.reserve(hour, 3_000, 10_000, true).is_ok(), "and in a fresh window");
+        // Killed before the fresh window was written.
+        let mut next = Ledger::restored(saved, Ending::Crash);
+        let (counter, _) = next.counter(&id(), &strict, hour);
+        assert!(counter.used(hour) >= 3_000);
     }
 
     #[test]

@@ -115,27 +115,30 @@ pub struct Estimate {
 /// A limit, ready for the path of a request.
 #[derive(Debug)]
 pub struct Limit {
-    pub id: Box<str>,
-    pub owner: Owner,
-    pub metric: Metric,
+    pub counter: Arc<Counter>,
     /// Nano-dollars, tokens or requests.
     pub max: u64,
-    pub extra: Option<Override>,
-    pub window: Window,
     /// Where rolling windows are counted from, Unix milliseconds.
     pub anchor: i64,
+    pub extra: Option<Override>,
+    pub window: Window,
+    pub metric: Metric,
     pub enforcement: Enforcement,
     /// Whether what is reserved must not outrun the journal.
     pub durable: bool,
-    pub counter: Arc<Counter>,
+    /// Looked at by refusals and logs only.
+    pub name: Box<LimitName>,
 }
 
-/// A call's share of a limit.
+/// Which limit, and whose.
 #[derive(Debug)]
-pub struct Hold {
-    pub limit: Arc<Limit>,
-    held: Option<Held>,
+pub struct LimitName {
+    pub id: Box<str>,
+    pub owner: Owner,
 }
+
+/// What a call holds of a limit: nothing of a soft one, which is charged afterwards.
+pub type Hold = Option<Held>;
 
 impl Limit {
     /// The limit with its override.
@@ -163,24 +166,20 @@ impl Limit {
     }
 
     /// Lets a call in that may come to `estimate`, or says why not.
-    pub fn admit(self: &Arc<Self>, estimate: &Estimate, now: i64) -> Result<Hold, Box<Denied>> {
+    pub fn admit(&self, estimate: &Estimate, now: i64) -> Result<Hold, Box<Denied>> {
         let amount = match (self.metric, self.enforcement) {
             (Metric::Requests | Metric::Concurrent, _) => 1,
             (Metric::Cost, Enforcement::Strict) => estimate.cost,
             (Metric::Tokens, Enforcement::Strict) => estimate.tokens,
             (Metric::Cost | Metric::Tokens, Enforcement::Soft) => {
-                return if self.has_room(now) {
-                    Ok(Hold { limit: Arc::clone(self), held: None })
-                } else {
-                    Err(self.exhausted(now).into())
-                };
+                return if self.has_room(now) { Ok(None) } else { Err(self.exhausted(now).into()) };
             }
         };
         let start = self.window.start(self.anchor, now);
         match self.counter.reserve(start, amount, self.max_at(now), self.durable) {
-            Ok(held) => Ok(Hold { limit: Arc::clone(self), held: Some(held) }),
+            Ok(held) => Ok(Some(held)),
             Err(Short::Full { used }) => Err(self.refuse(amount, used, now).into()),
-            Err(Short::Unjournaled) => Err(Denied::unjournaled(&self.owner).into()),
+            Err(Short::Unjournaled) => Err(Denied::unjournaled(&self.name.owner).into()),
         }
     }
 
@@ -221,26 +220,24 @@ pub struct Spent {
     pub answered: bool,
 }
 
-impl Hold {
-    /// Charges what was spent, and gives the rest back.
-    pub(super) fn settle(self, spent: &Spent, now: i64) {
-        let actual = match self.limit.metric {
+impl Limit {
+    /// Charges what was spent, and gives the rest of what was held back.
+    pub(super) fn settle(&self, hold: Hold, spent: &Spent, now: i64) {
+        let actual = match self.metric {
             Metric::Cost => spent.cost,
             Metric::Tokens => spent.tokens,
             Metric::Requests => u64::from(spent.answered),
             Metric::Concurrent => 0,
         };
-        match self.held {
-            Some(held) => self.limit.counter.settle(held, actual),
-            None => {
-                self.limit.counter.charge(self.limit.window.start(self.limit.anchor, now), actual);
-            }
+        match hold {
+            Some(held) => self.counter.settle(held, actual),
+            None => self.counter.charge(self.window.start(self.anchor, now), actual),
         }
     }
 
-    pub(super) fn release(&self) {
-        if let Some(held) = self.held {
-            self.limit.counter.release(held);
+    pub(super) fn release(&self, hold: Hold) {
+        if let Some(held) = hold {
+            self.counter.release(held);
         }
     }
 }

@@ -36,9 +36,10 @@ pub use virtual_keys::{Credential, Source, VirtualKey};
 
 use limits::{Hold, Limit, Metric};
 use smallvec::SmallVec;
+use std::ops::Range;
 use std::sync::Arc;
 use tables::Required;
-use virtual_keys::{Limits, ModelLimits, ProviderGrant};
+use virtual_keys::{Digest, Limits, ModelLimits, ProviderGrant};
 
 /// Reads a request header by its lower-case name.
 pub type Header<'a> = &'a dyn Fn(&str) -> Option<&'a str>;
@@ -92,7 +93,7 @@ pub enum Gauge {
 
 /// Identity, limits and reservations, all at once: for routes without a plan of targets.
 pub fn decide<'t, 'a>(
-    tables: &'t Tables,
+    tables: &'t Arc<Tables>,
     ask: &Ask<'a>,
     now: i64,
 ) -> Result<(Identity<'t, 'a>, Grant), Box<Denied>> {
@@ -113,7 +114,9 @@ impl Tables {
             let value = header(name);
             let met = match required {
                 Required::Present => value.is_some(),
-                Required::Equals(expected) => expected.is_some() && value == expected.as_deref(),
+                Required::Equals(expected) => expected
+                    .zip(value)
+                    .is_some_and(|(expected, value)| expected.same(&Digest::of(value))),
                 Required::Matches(pattern) => value.is_some_and(|value| pattern.is_match(value)),
             };
             if !met {
@@ -145,44 +148,43 @@ impl Tables {
 
     /// Checks one attempt and reserves what it may spend.
     pub fn admit(
-        &self,
+        self: &Arc<Self>,
         identity: &Identity<'_, '_>,
         target: &Target<'_>,
         now: i64,
     ) -> Result<Grant, Box<Denied>> {
-        let mut grant = Grant::default();
-        let mut take = |limits: &[Arc<Limit>]| -> Result<(), Box<Denied>> {
-            for limit in limits {
-                grant.holds.push(limit.admit(&target.estimate, now)?);
+        let mut grant = Grant { tables: Arc::clone(self), holds: SmallVec::new() };
+        let mut take = |range: Range<u32>| -> Result<(), Box<Denied>> {
+            for (limit, at) in self.limits_in(range.clone()).iter().zip(range) {
+                grant.holds.push((at, limit.admit(&target.estimate, now)?));
             }
             Ok(())
         };
         let (provider, model) = (target.provider, target.model);
         if let Some(limits) = self.providers.get(provider) {
-            take(&limits.rates)?;
-            take(&limits.budgets)?;
+            take(limits.all())?;
         }
         for each in self.model_limits(provider, model) {
-            take(&each.limits.rates)?;
+            take(each.limits.rates())?;
         }
         for each in self.model_limits(provider, model) {
-            take(&each.limits.budgets)?;
+            take(each.limits.budgets())?;
         }
         let Some(key) = identity.key else { return Ok(grant) };
         let config = allowed(key, provider, model)?;
         let chain = chain(key, config);
         for limits in chain.into_iter().flatten() {
-            take(&limits.rates)?;
+            take(limits.rates())?;
         }
         for limits in chain.into_iter().flatten() {
-            take(&limits.budgets)?;
+            take(limits.budgets())?;
         }
         let own = || key.models.iter().filter(|each| each.applies(provider, model));
         for each in own() {
-            take(&each.limits.rates)?;
+            take(each.limits.rates())?;
         }
         for each in own() {
-            take(&each.limits.budgets)?;
+            take(each.limits.budgets())?;
         }
         Ok(grant)
     }
@@ -200,7 +202,7 @@ impl Tables {
         let mut full = None;
         let allowing = key.providers.iter().filter(|config| config.allows(model));
         for config in allowing {
-            match config.limits.iter().find(|limit| !limit.has_room(now)) {
+            match self.limits_in(config.limits.all()).iter().find(|limit| !limit.has_room(now)) {
                 Some(limit) => full = full.or(Some(limit)),
                 None => offers.push(Offer {
                     provider: &config.provider,
@@ -263,7 +265,7 @@ impl Tables {
         (provider, model): (&str, &str),
         see: &mut dyn FnMut(&Limit),
     ) {
-        let mut all = |limits: &Limits| limits.iter().for_each(|limit| see(limit));
+        let mut all = |limits: &Limits| self.limits_in(limits.all()).iter().for_each(&mut *see);
         if let Some(limits) = self.providers.get(provider) {
             all(limits);
         }
@@ -337,29 +339,37 @@ fn allowed<'t>(
 }
 
 /// What a request holds of its limits. Dropped, it gives everything back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[must_use = "dropping a grant gives back what it reserved"]
 pub struct Grant {
-    holds: SmallVec<[Hold; 8]>,
+    tables: Arc<Tables>,
+    /// By place of the limit in the tables.
+    holds: SmallVec<[(u32, Hold); 8]>,
 }
 
 impl Grant {
     /// Charges what was spent and gives the rest back: strict limits where they were reserved, the
     /// others in the window of `now`.
     pub fn settle(mut self, spent: &Spent, now: i64) {
-        for hold in std::mem::take(&mut self.holds) {
-            hold.settle(spent, now);
+        for (at, hold) in std::mem::take(&mut self.holds) {
+            if let Some(limit) = self.tables.limit(at) {
+                limit.settle(hold, spent, now);
+            }
         }
     }
 
     /// The limits that it counts against, for the log.
     pub fn limits(&self) -> impl Iterator<Item = &Limit> {
-        self.holds.iter().map(|hold| &*hold.limit)
+        self.holds.iter().filter_map(|(at, _)| self.tables.limit(*at))
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        self.holds.iter().for_each(Hold::release);
+        for (at, hold) in self.holds.drain(..) {
+            if let Some(limit) = self.tables.limit(at) {
+                limit.release(hold);
+            }
+        }
     }
 }

@@ -4,19 +4,21 @@
 //! or every fault of the plan with its path. Never: touched by a request other than to read.
 
 use super::budgets::{BudgetPlan, Seed};
+use super::counter::Counter;
 use super::ledger::{CounterId, Ledger, Wanted};
-use super::limits::{Enforcement, Limit, Metric, Owner, OwnerKind};
+use super::limits::{Enforcement, Limit, LimitName, Metric, Owner, OwnerKind};
 use super::model_list::{ModelList, Patterns};
 use super::plan::{
     Fault, HeaderRule, LimitsPlan, ModelScope, Plan, ProviderConfigPlan, VirtualKeyPlan,
 };
 use super::rate_limits::{Rate, RateLimitPlan};
 use super::virtual_keys::{
-    Group, KeyIndex, KeyList, Limits, ModelLimits, ProviderGrant, VirtualKey,
+    Digest, Group, KeyIndex, KeyList, Limits, ModelLimits, ProviderGrant, VirtualKey,
 };
 use super::windows::Window;
 use hashbrown::{HashMap, HashSet};
 use regex::Regex;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Everything that `decide` looks at.
@@ -32,12 +34,15 @@ pub struct Tables {
     pub(super) models: HashMap<Box<str>, Box<[ModelLimits]>>,
     /// Those of every model.
     pub(super) any_model: Box<[ModelLimits]>,
+    /// All limits, those of one owner side by side.
+    pub(super) limits: Box<[Limit]>,
 }
 
 #[derive(Debug)]
 pub(super) enum Required {
     Present,
-    Equals(Option<Box<str>>),
+    /// Compared in constant time: it may be a secret.
+    Equals(Option<Digest>),
     Matches(Arc<Regex>),
 }
 
@@ -45,32 +50,58 @@ impl Tables {
     /// `now` in Unix milliseconds: where new counters begin.
     pub fn build(plan: &Plan, ledger: &mut Ledger, now: i64) -> Result<Self, Vec<Fault>> {
         let mut build = Build {
-            ledger,
-            now,
             known: plan.known_providers.iter().map(|name| &**name).collect(),
             patterns: Patterns::default(),
+            lists: HashMap::new(),
+            providers: HashMap::new(),
+            limits: Vec::new(),
+            wanted: Vec::new(),
+            unset: Arc::default(),
             faults: Vec::new(),
         };
-        let tables = build.tables(plan);
-        if build.faults.is_empty() { Ok(tables) } else { Err(build.faults) }
+        let mut tables = build.tables(plan);
+        if !build.faults.is_empty() {
+            return Err(build.faults);
+        }
+        // Only now: a plan that is refused must leave the counters as they are.
+        let (mut limits, wanted) = (build.limits, build.wanted);
+        for (limit, (id, wanted)) in limits.iter_mut().zip(wanted) {
+            (limit.counter, limit.anchor) = ledger.counter(&id, &wanted, now);
+            limit.durable &= ledger.is_journaled();
+        }
+        tables.limits = limits.into();
+        Ok(tables)
     }
 
     pub fn virtual_keys(&self) -> &[VirtualKey] {
         &self.keys
     }
+
+    pub(super) fn limit(&self, at: u32) -> Option<&Limit> {
+        self.limits.get(usize::try_from(at).ok()?)
+    }
+
+    pub(super) fn limits_in(&self, range: Range<u32>) -> &[Limit] {
+        let place = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
+        self.limits.get(place(range.start)..place(range.end)).unwrap_or_default()
+    }
 }
 
-struct Build<'p, 'l> {
-    ledger: &'l mut Ledger,
-    now: i64,
+struct Build<'p> {
     known: HashSet<&'p str>,
     patterns: Patterns,
+    lists: HashMap<&'p [Box<str>], Arc<ModelList>>,
+    providers: HashMap<&'p str, Arc<str>>,
+    limits: Vec<Limit>,
+    /// The counters of `limits`, in their order.
+    wanted: Vec<(CounterId, Wanted)>,
+    unset: Arc<Counter>,
     faults: Vec<Fault>,
 }
 
 type Groups<'p> = HashMap<&'p str, Arc<Group>>;
 
-impl<'p> Build<'p, '_> {
+impl<'p> Build<'p> {
     fn tables(&mut self, plan: &'p Plan) -> Tables {
         let mut customers = Groups::new();
         for (at, customer) in plan.customers.iter().enumerate() {
@@ -146,7 +177,7 @@ impl<'p> Build<'p, '_> {
 
     fn virtual_key(
         &mut self,
-        key: &VirtualKeyPlan,
+        key: &'p VirtualKeyPlan,
         path: &str,
         (team, customer): (Option<Arc<Group>>, Option<Arc<Group>>),
         models: Box<[ModelLimits]>,
@@ -183,7 +214,7 @@ impl<'p> Build<'p, '_> {
     fn provider_grant(
         &mut self,
         key: &VirtualKeyPlan,
-        config: &ProviderConfigPlan,
+        config: &'p ProviderConfigPlan,
         path: &str,
     ) -> ProviderGrant {
         if config.weight.is_some_and(|weight| !weight.is_finite() || weight < 0.0) {
@@ -196,7 +227,11 @@ impl<'p> Build<'p, '_> {
         let keys = if all { KeyList::All } else { KeyList::Only(config.key_ids.clone().into()) };
         ProviderGrant {
             id: config.id.clone(),
-            provider: config.provider.clone(),
+            provider: Arc::clone(
+                self.providers
+                    .entry(&config.provider)
+                    .or_insert_with(|| Arc::from(&*config.provider)),
+            ),
             weight: config.weight,
             allowed: self.list(&config.allowed_models, path, "allowed_models"),
             blocked: self.list(&config.blacklisted_models, path, "blacklisted_models"),
@@ -205,14 +240,23 @@ impl<'p> Build<'p, '_> {
         }
     }
 
-    fn list(&mut self, entries: &[Box<str>], path: &str, field: &str) -> ModelList {
+    fn list(&mut self, entries: &'p [Box<str>], path: &str, field: &str) -> Arc<ModelList> {
+        if let Some(list) = self.lists.get(entries) {
+            return Arc::clone(list);
+        }
         let known = &self.known;
-        let entries = entries.iter().map(|entry| &**entry);
-        let list = ModelList::compile(entries, &|name| known.contains(name), &mut self.patterns);
-        list.unwrap_or_else(|(at, error)| {
-            self.fault(&format!("{path}.{field}[{at}]"), &error.to_string());
-            ModelList::default()
-        })
+        let names = entries.iter().map(|entry| &**entry);
+        match ModelList::compile(names, &|name| known.contains(name), &mut self.patterns) {
+            Ok(list) => {
+                let list = Arc::new(list);
+                self.lists.insert(entries, Arc::clone(&list));
+                list
+            }
+            Err((at, error)) => {
+                self.fault(&format!("{path}.{field}[{at}]"), &error.to_string());
+                Arc::default()
+            }
+        }
     }
 
     /// Puts the global ones into the tables and gives back those of virtual keys.
@@ -263,15 +307,26 @@ impl<'p> Build<'p, '_> {
                 self.fault(path, &message);
             }
         }
-        let rates = plan.rate_limits.iter().flat_map(|plan| self.rate_limits(owner, plan));
-        let rates = rates.collect();
-        Limits {
-            rates,
-            budgets: plan.budgets.iter().map(|plan| self.budget(owner, plan)).collect(),
+        let from = self.place(path);
+        for rate_limit in &plan.rate_limits {
+            self.rate_limits(owner, rate_limit);
         }
+        let budgets = self.place(path);
+        for budget in &plan.budgets {
+            self.budget(owner, budget);
+        }
+        Limits { from, budgets, to: self.place(path) }
     }
 
-    fn budget(&mut self, owner: &Owner, plan: &BudgetPlan) -> Arc<Limit> {
+    /// Where the next limit will stand.
+    fn place(&mut self, path: &str) -> u32 {
+        u32::try_from(self.limits.len()).unwrap_or_else(|_| {
+            self.fault(path, "too many limits");
+            0
+        })
+    }
+
+    fn budget(&mut self, owner: &Owner, plan: &BudgetPlan) {
         let limit = Measure {
             id: &plan.id,
             metric: Metric::Cost,
@@ -280,12 +335,11 @@ impl<'p> Build<'p, '_> {
             enforcement: plan.enforcement,
             seed: plan.seed,
         };
-        let mut limit = self.limit(owner, &limit);
-        limit.extra = plan.extra;
-        Arc::new(limit)
+        let limit = self.limit(owner, &limit);
+        self.limits.push(Limit { extra: plan.extra, ..limit });
     }
 
-    fn rate_limits(&mut self, owner: &Owner, plan: &RateLimitPlan) -> Vec<Arc<Limit>> {
+    fn rate_limits(&mut self, owner: &Owner, plan: &RateLimitPlan) {
         let at_once = plan.concurrent.map(|max| Rate {
             max,
             window: Window::Never,
@@ -298,19 +352,18 @@ impl<'p> Build<'p, '_> {
             (Metric::Requests, &plan.requests),
         ];
         let present = parts.into_iter().filter_map(|(metric, rate)| Some((metric, rate.as_ref()?)));
-        present
-            .map(|(metric, rate)| {
-                let measure = Measure {
-                    id: &plan.id,
-                    metric,
-                    max: rate.max,
-                    window: rate.window,
-                    enforcement: rate.enforcement,
-                    seed: rate.seed,
-                };
-                Arc::new(self.limit(owner, &measure))
-            })
-            .collect()
+        for (metric, rate) in present {
+            let measure = Measure {
+                id: &plan.id,
+                metric,
+                max: rate.max,
+                window: rate.window,
+                enforcement: rate.enforcement,
+                seed: rate.seed,
+            };
+            let limit = self.limit(owner, &measure);
+            self.limits.push(limit);
+        }
     }
 
     fn limit(&mut self, owner: &Owner, measure: &Measure<'_>) -> Limit {
@@ -328,18 +381,17 @@ impl<'p> Build<'p, '_> {
             seed: measure.seed,
             strict_max: strict.then_some(measure.max),
         };
-        let (counter, anchor) = self.ledger.counter(&id, &wanted, self.now);
+        self.wanted.push((id, wanted));
         Limit {
-            id: measure.id.into(),
-            owner: owner.clone(),
-            metric: measure.metric,
+            counter: Arc::clone(&self.unset),
             max: measure.max,
+            anchor: 0,
             extra: None,
             window: measure.window,
-            anchor,
+            metric: measure.metric,
             enforcement: measure.enforcement,
-            durable: strict && self.ledger.is_journaled(),
-            counter,
+            durable: strict,
+            name: Box::new(LimitName { id: measure.id.into(), owner: owner.clone() }),
         }
     }
 
@@ -348,7 +400,7 @@ impl<'p> Build<'p, '_> {
         for (name, rule) in plan {
             let rule = match rule {
                 HeaderRule::Present => Required::Present,
-                HeaderRule::Equals(value) => Required::Equals(value.clone()),
+                HeaderRule::Equals(value) => Required::Equals(value.as_deref().map(Digest::of)),
                 HeaderRule::Matches(pattern) => match Regex::new(&format!("^(?:{pattern})$")) {
                     Ok(pattern) => Required::Matches(Arc::new(pattern)),
                     Err(error) => {

@@ -6,10 +6,10 @@
 //! Never: logs or returns a key's text.
 
 use super::denied::{Denied, Reason};
-use super::limits::Limit;
 use super::model_list::ModelList;
 use hashbrown::HashMap;
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a virtual key begins with, unless it was chosen freely. Compared in any case.
@@ -38,7 +38,7 @@ impl Digest {
         u128::from_le_bytes(first)
     }
 
-    fn same(&self, other: &Self) -> bool {
+    pub(super) fn same(&self, other: &Self) -> bool {
         let differing = self.0.iter().zip(&other.0).fold(0, |sum, (a, b)| sum | (a ^ b));
         std::hint::black_box(differing) == 0
     }
@@ -93,20 +93,25 @@ impl KeyList {
     }
 }
 
-/// Limits of one owner, in the order in which they are asked.
-#[derive(Debug, Clone, Default)]
+/// Limits of one owner, as places in the tables' list of all: rate limits, then budgets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    pub rates: Box<[Arc<Limit>]>,
-    pub budgets: Box<[Arc<Limit>]>,
+    pub(super) from: u32,
+    pub(super) budgets: u32,
+    pub(super) to: u32,
 }
 
 impl Limits {
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Limit>> {
-        self.rates.iter().chain(&self.budgets)
+    pub(super) fn rates(self) -> Range<u32> {
+        self.from..self.budgets
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.rates.is_empty() && self.budgets.is_empty()
+    pub(super) fn budgets(self) -> Range<u32> {
+        self.budgets..self.to
+    }
+
+    pub(super) fn all(self) -> Range<u32> {
+        self.from..self.to
     }
 }
 
@@ -114,11 +119,12 @@ impl Limits {
 #[derive(Debug)]
 pub struct ProviderGrant {
     pub id: Box<str>,
-    pub provider: Box<str>,
+    pub provider: Arc<str>,
     /// `None`: allowed, but never drawn.
     pub weight: Option<f64>,
-    pub allowed: ModelList,
-    pub blocked: ModelList,
+    /// Equal lists of many keys are one.
+    pub allowed: Arc<ModelList>,
+    pub blocked: Arc<ModelList>,
     pub keys: KeyList,
     pub limits: Limits,
 }

@@ -203,7 +203,7 @@ fn rolling_months(anchor: i64, now: i64, length: i64) -> (i64, Option<i64>) {
     let at = |index: i64| {
         let months = (index * length).months();
         let date = first.checked_add(months).ok()?;
-        Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+        millis(date)
     };
     let Some(today) = civil(now) else { return (anchor, None) };
     let months = month_index(today) - month_index(first);
@@ -224,7 +224,11 @@ fn calendar_months(now: i64, length: i64, unit: Unit, quarter_start_month: u8) -
 
 fn civil(at: i64) -> Option<jiff::civil::DateTime> {
     let at = jiff::Timestamp::from_millisecond(at).ok()?;
-    Some(jiff::tz::TimeZone::UTC.to_datetime(at))
+    Some(jiff::tz::Offset::UTC.to_datetime(at))
+}
+
+fn millis(date: jiff::civil::DateTime) -> Option<i64> {
+    Some(jiff::tz::Offset::UTC.to_timestamp(date).ok()?.as_millisecond())
 }
 
 fn month_index(date: jiff::civil::DateTime) -> i64 {
@@ -234,8 +238,7 @@ fn month_index(date: jiff::civil::DateTime) -> i64 {
 fn month_start(index: i64) -> Option<i64> {
     let year = i16::try_from(index.div_euclid(12)).ok()?;
     let month = i8::try_from(index.rem_euclid(12) + 1).ok()?;
-    let date = jiff::civil::Date::new(year, month, 1).ok()?;
-    Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+    millis(jiff::civil::Date::new(year, month, 1).ok()?.to_datetime(jiff::civil::Time::midnight()))
 }
 
 /// `at` as RFC 3339 in UTC, to the second; for messages.

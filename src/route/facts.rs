@@ -127,12 +127,20 @@ pub(super) fn environment() -> Env {
 impl Condition {
     /// Whether it holds. What cannot be evaluated does not hold (a header that is missing).
     pub fn holds(&self, env: &Arc<Env>, facts: &Facts<'_>) -> bool {
+        let value = match &self.quick {
+            Some(quick) => quick.value(facts, &self.patterns),
+            None => self.value(env, facts),
+        };
+        value == Some(true)
+    }
+
+    /// By the interpreter; `None` for an error.
+    pub(super) fn value(&self, env: &Arc<Env>, facts: &Facts<'_>) -> Option<bool> {
         let variables = Variables::of(facts, self);
         let mut context = Context::with_env(Arc::clone(env));
         context.set_variable_resolver(&variables);
-        let result = Value::resolve_val(&self.expression, &context);
-        result
-            .is_ok_and(|value| value.downcast_ref::<CelBool>().is_some_and(|holds| *holds.inner()))
+        let value = Value::resolve_val(&self.expression, &context).ok()?;
+        value.downcast_ref::<CelBool>().map(|value| *value.inner())
     }
 }
 

@@ -14,6 +14,7 @@ pub mod catalogue;
 pub mod facts;
 pub mod health;
 pub mod keys;
+mod quick;
 pub mod random;
 pub mod retry;
 pub mod rule_text;

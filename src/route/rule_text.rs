@@ -7,6 +7,7 @@
 //! The grammar and its meaning are CEL's (<https://github.com/google/cel-spec>), by the `cel`
 //! crate; that crate checks no types, so the part that rules need is checked here.
 
+use super::quick::Quick;
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators};
 use cel::parser::PrattParser;
@@ -30,6 +31,8 @@ pub(super) const PATTERN: &str = "@pattern";
 #[derive(Debug)]
 pub struct Condition {
     pub(super) expression: IdedExpr,
+    /// The same, where it is simple enough.
+    pub(super) quick: Option<Quick>,
     pub(super) patterns: Vec<Pattern>,
     /// The only values of `model` under which it can be true; `None`: any.
     pub(super) models: Option<HashSet<Box<str>>>,
@@ -39,7 +42,7 @@ pub struct Condition {
 
 /// A compiled regular expression, as a value of CEL's.
 #[derive(Debug, Clone)]
-pub(super) struct Pattern(pub(super) Regex);
+pub struct Pattern(pub(super) Regex);
 
 /// Why a rule is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -135,8 +138,13 @@ impl Condition {
         if !kind.may_be(Kind::Bool) {
             return Err(BadRule::NotBoolean(kind.name()));
         }
-        let models = models(&expression);
-        Ok(Self { models, expression, patterns: check.patterns, whole_maps: check.whole_maps })
+        Ok(Self {
+            models: models(&expression),
+            quick: Quick::of(&expression),
+            expression,
+            patterns: check.patterns,
+            whole_maps: check.whole_maps,
+        })
     }
 }
 

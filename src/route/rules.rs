@@ -27,6 +27,8 @@ const MAX_CHAIN: u32 = 100;
 pub struct RulePlan {
     pub id: Box<str>,
     pub name: Box<str>,
+    /// Checked, and then not used.
+    pub disabled: bool,
     pub scope: Scope,
     /// Lower comes first.
     pub priority: i64,
@@ -132,15 +134,16 @@ pub struct Ruling<'a> {
 }
 
 impl Rules {
-    /// Only enabled rules belong into `plans`. Faults name the rule's place in it.
+    /// Faults name the rule's place in `plans`; disabled rules are checked like the others.
     pub fn build(plans: Vec<RulePlan>, max_chain: u32) -> Result<Self, Vec<Fault>> {
         let mut rules = Self { max_chain: max_chain.clamp(1, MAX_CHAIN), ..Self::default() };
         let mut faults = Vec::new();
         let mut ordered: Vec<(usize, RulePlan)> = plans.into_iter().enumerate().collect();
         ordered.sort_by_key(|(at, plan)| (plan.priority, *at));
         for (at, plan) in ordered {
-            let scope = plan.scope.clone();
+            let (scope, disabled) = (plan.scope.clone(), plan.disabled);
             match Rule::compile(plan) {
+                Ok(_) if disabled => {}
                 Ok(rule) => rules.group_of(scope).push(rule),
                 Err((field, message)) => {
                     let path = format!("routing_rules[{at}].{field}");
@@ -455,6 +458,19 @@ mod tests {
         assert!(faults[0].message.contains("broken"), "{}", faults[0].message);
     }
 
+    #[test]
+    fn rules_as_people_write_them_need_no_interpreter() {
+        for (text, quick) in [
+            ("model == \"a\" && headers[\"user-agent\"].startsWith(\"claude-cli\")", true),
+            ("budget_used > 90.0 && request_type == \"chat_completion\"", true),
+            ("!(provider in ['openai', 'azure']) || has(params.tier)", true),
+            ("size(model) > 3", false),
+            ("headers.exists(name, name.startsWith('x-'))", false),
+        ] {
+            assert_eq!(Condition::compile(text).unwrap().quick.is_some(), quick, "{text}");
+        }
+    }
+
     /// Expressions over a small world, so that rules often hold.
     fn expressions() -> impl proptest::strategy::Strategy<Value = String> {
         use proptest::prelude::*;
@@ -468,7 +484,17 @@ mod tests {
             "[abc]".prop_map(|model| format!("model != '{model}'")),
             Just("headers['user-agent'].startsWith('claude')".to_owned()),
             Just("headers['x-none'] == 'y'".to_owned()),
-            Just("budget_used > 1.0".to_owned()),
+            (0_usize..4, -1_i8..2).prop_map(|(operator, number)| {
+                format!("budget_used {} {number}", ["<", "<=", ">", ">="][operator])
+            }),
+            "[abc]".prop_map(|text| format!("headers['user-agent'].contains('{text}')")),
+            "[abc]".prop_map(|text| format!("model.matches('^[{text}d]$')")),
+            Just("model.endsWith(headers['x-none'])".to_owned()),
+            Just("has(headers.accept) != false".to_owned()),
+            Just("'user-agent' in headers".to_owned()),
+            Just("headers['user-agent'] in ['x', 'claude-cli/2.1.143']".to_owned()),
+            Just("complexity_tier == 'SIMPLE'".to_owned()),
+            Just("team_name == 'ML' && customer_id == ''".to_owned()),
             Just("true".to_owned()),
         ];
         leaf.prop_recursive(3, 12, 2, |inner| {
@@ -499,6 +525,20 @@ mod tests {
             proptest::prop_assert_eq!(
                 indexed.map(|rule| &*rule.name), one_by_one.map(|rule| &*rule.name)
             );
+        }
+
+        /// What is evaluated without the interpreter has the interpreter's value, or its error.
+        #[test]
+        fn quick_conditions_agree_with_the_interpreter(
+            expression in expressions(), model in "[abcd]",
+        ) {
+            let condition = Condition::compile(&expression).unwrap();
+            let env = Arc::new(environment());
+            let facts = facts(&model, &CLI);
+            if let Some(quick) = &condition.quick {
+                let quick = quick.value(&facts, &condition.patterns);
+                proptest::prop_assert_eq!(quick, condition.value(&env, &facts), "{}", expression);
+            }
         }
     }
 }

@@ -106,6 +106,11 @@ impl Frames {
             Framing::AwsEventStream => aws_event_stream::end(&mut self.buf, self.begun),
             Framing::AwsInvokeChunks => {
                 if let Some(start) = self.chunk.take() {
+                    if self.buf.get(start..) == Some(b"[DONE]") {
+                        // The end mark of OpenAI's events is no JSON; here the bytes end.
+                        self.buf.truncate(self.begun);
+                        return;
+                    }
                     self.wrap(start);
                 }
                 aws_event_stream::end(&mut self.buf, self.begun);

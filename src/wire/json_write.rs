@@ -15,13 +15,12 @@ pub fn string(out: &mut Vec<u8>, text: &str) {
 pub fn escaped(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     out.reserve(bytes.len() + 2);
-    let mut rest = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[rest..at]);
-        rest = at + 1;
+    let mut rest = bytes;
+    while let Some(at) = special(rest) {
+        let (plain, from) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((&byte, after)) = from.split_first() else { return };
+        rest = after;
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -36,7 +35,18 @@ pub fn escaped(out: &mut Vec<u8>, text: &str) {
             }
         }
     }
-    out.extend_from_slice(&bytes[rest..]);
+    out.extend_from_slice(rest);
+}
+
+/// Where the first byte stands that must be escaped. Blocks without one, which is most of them,
+/// are passed over by the register.
+fn special(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let must = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    let clean = |block: &&[u8]| !block.iter().fold(false, |any, &byte| any | must(byte));
+    let passed = bytes.chunks_exact(BLOCK).take_while(clean).count() * BLOCK;
+    let rest = bytes.get(passed..)?;
+    rest.iter().position(|&byte| must(byte)).map(|at| passed + at)
 }
 
 pub fn unsigned(out: &mut Vec<u8>, value: u64) {

@@ -6,6 +6,7 @@
 //! Life of a worker: pinned -> ring built on its own thread (the ring has a single issuer) -> body
 //! runs, with a ticking task beside it -> the body returns once it has drained -> thread ends.
 
+pub mod buffers;
 pub mod clock;
 pub mod ring;
 

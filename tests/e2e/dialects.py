@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import dataclass
 
 from script import Script, Text, Thinking, Tool
 
@@ -16,6 +17,14 @@ NUMBERS = itertools.count(1)
 def fresh(prefix: str) -> str:
     """An id of its own for each answer: Claude Code joins messages of the same id."""
     return f"{prefix}{next(NUMBERS):06}"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One event of a stream; `is_piece` if it carries a piece of the answer's text."""
+
+    data: bytes
+    is_piece: bool = False
 
 
 def dump(value: object) -> str:
@@ -70,7 +79,7 @@ class Anthropic:
         return f"event: {event['type']}\ndata: {dump(event)}\n\n".encode()
 
     @classmethod
-    def frames(cls, script: Script, model: str, _asked: dict) -> list[bytes]:
+    def frames(cls, script: Script, model: str, _asked: dict) -> list[Frame]:
         start = cls.message(script, model) | {"content": [], "stop_reason": None}
         start["usage"] = start["usage"] | {"output_tokens": 1}
         events = [{"type": "message_start", "message": start}]
@@ -101,7 +110,10 @@ class Anthropic:
             }
         )
         events.append({"type": "message_stop"})
-        return [cls.frame(event) for event in events]
+        return [
+            Frame(cls.frame(event), event.get("delta", {}).get("type") == "text_delta")
+            for event in events
+        ]
 
     @staticmethod
     def error(kind: str, message: str) -> dict:
@@ -179,7 +191,7 @@ class OpenAi:
         return f"data: {dump(chunk)}\n\n".encode()
 
     @classmethod
-    def frames(cls, script: Script, model: str, asked: dict) -> list[bytes]:
+    def frames(cls, script: Script, model: str, asked: dict) -> list[Frame]:
         name = fresh("chatcmpl-")
 
         def chunk(delta: dict, finish: str | None = None) -> dict:
@@ -211,7 +223,11 @@ class OpenAi:
         chunks.append(chunk({}, cls.STOPS[script.stop]))
         if (asked.get("stream_options") or {}).get("include_usage"):
             chunks.append(chunk({}) | {"choices": [], "usage": cls.usage(script)})
-        return [cls.frame(chunk) for chunk in chunks] + [b"data: [DONE]\n\n"]
+        frames = [
+            Frame(cls.frame(c), any(choice["delta"].get("content") for choice in c["choices"]))
+            for c in chunks
+        ]
+        return [*frames, Frame(b"data: [DONE]\n\n")]
 
     @staticmethod
     def error(kind: str, message: str) -> dict:

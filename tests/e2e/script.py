@@ -73,7 +73,8 @@ class Script:
     # Seconds before the head, and between two frames.
     head_delay_s: float = 0.0
     pace_s: float = 0.0
-    # cut | rst | stall | error | clean_end: what happens in place of frame number `after`.
+    # cut | rst | stall | error | clean_end: what happens once `after` pieces of text were sent;
+    # -1 is before the head.
     fault: str | None = None
     after: int = 0
     # One answer per turn of a conversation: chosen by the number of assistant messages so far.
@@ -110,22 +111,22 @@ SCRIPTS: dict[str, Script] = {
     "slow": Script((Text(("one ", "two ", "three ", "four")),), pace_s=0.2),
     # Quiet long enough for a heartbeat of one second, before and after the first frame.
     "quiet-start": Script(head_delay_s=1.6),
-    "quiet-middle": Script((Text(("before ", "after")),), fault="stall", after=4, pace_s=0.0),
+    "quiet-middle": Script((Text(("before ", "after")),), fault="stall", after=1, pace_s=0.0),
     "bytewise": Script(
         (Thinking(("gründ",), "c2ln"), Text(("grüße ", "🦀", " ende"))), slice=1
     ),
     "length-framed": Script(framing="length"),
     "close-framed": Script(framing="close"),
     # Streams that go wrong after some frames.
-    "cut": Script((Text(("one ", "two ", "three ")),), fault="cut", after=4),
-    "rst": Script((Text(("one ", "two ", "three ")),), fault="rst", after=4),
+    "cut": Script((Text(("one ", "two ", "three ")),), fault="cut", after=1),
+    "rst": Script((Text(("one ", "two ", "three ")),), fault="rst", after=1),
     "error-mid": Script(
         (Text(("one ", "two ", "three ")),),
         fault="error",
-        after=4,
+        after=1,
         error=("overloaded_error", "Overloaded in the middle"),
     ),
-    "clean-end": Script((Text(("one ", "two ", "three ")),), fault="clean_end", after=4),
+    "clean-end": Script((Text(("one ", "two ", "three ")),), fault="clean_end", after=1),
     "forever": Script((Text(tuple("tick " for _ in range(3000))),), pace_s=0.01),
     "cut-before-head": Script(fault="cut", after=-1),
 }

@@ -1,9 +1,11 @@
 """The program itself: its sub-commands, its demo, its refusal of wrong configuration."""
 
+import http.client
 import json
 import re
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -33,18 +35,25 @@ def test_demo(tmp_path):
         text=True,
         env=environment(HOME=str(tmp_path)),
     )
+    watchdog = threading.Timer(20, process.kill)
+    watchdog.start()
     try:
         said = ""
-        until = time.monotonic() + 20
-        while "ANTHROPIC_BASE_URL" not in said or "boto3" not in said:
+        while "Ctrl-C" not in said:
             line = process.stdout.readline()
-            assert line and time.monotonic() < until, f"the demo ended early:\n{said}"
+            assert line, f"the demo ended early:\n{said}"
             said += line
-        assert "/anthropic/v1/messages" in said
-        assert "chat/completions" in said
+        for path in ("/anthropic/v1/messages", "/openai/v1/chat/completions"):
+            assert path in said
+        for client in ("ANTHROPIC_BASE_URL", "Anthropic(", "OpenAI("):
+            assert client in said
         assert f"127.0.0.1:{port}" in said or f"localhost:{port}" in said
-        assert process.poll() is None
+        body = {"model": "mock/echo", "messages": [{"role": "user", "content": "still there?"}]}
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("POST", "/openai/v1/chat/completions", json.dumps(body))
+        assert "still there?" in connection.getresponse().read().decode()
     finally:
+        watchdog.cancel()
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
 

@@ -305,23 +305,24 @@ class Connection(asyncio.Protocol):
     ) -> bool:
         frames = dialect.frames(script, asked.get("model", ""), asked)
         kind = ("content-type", script.content_type or "text/event-stream; charset=utf-8")
-        await self.head(200, [*headers, kind], script.framing, sum(map(len, frames)))
-        for number, frame in enumerate(frames):
-            if script.fault and number == script.after:
+        length = sum(len(frame.data) for frame in frames)
+        await self.head(200, [*headers, kind], script.framing, length)
+        pieces = 0
+        for frame in frames:
+            if script.fault and frame.is_piece and pieces == script.after:
+                # what was written leaves by itself: else it may arrive together with the fault
+                await self.sleep(self.upstream.stall_s if script.fault == "stall" else 0.05)
                 match script.fault:
                     case "cut" | "rst":
-                        # let what was written leave first: a reset discards it otherwise
-                        await asyncio.sleep(0.05)
                         return self.end_badly(script)
                     case "error":
-                        frame = dialect.error_frame(*script.error)
-                        await self.piece(frame, script.framing, script.slice)
+                        error = dialect.error_frame(*script.error)
+                        await self.piece(error, script.framing, script.slice)
                         break
                     case "clean_end":
                         break
-                    case "stall":
-                        await self.sleep(self.upstream.stall_s)
-            await self.piece(frame, script.framing, script.slice)
+            pieces += frame.is_piece
+            await self.piece(frame.data, script.framing, script.slice)
             if script.pace_s:
                 await self.sleep(script.pace_s)
         if script.framing == "chunked":
@@ -400,8 +401,12 @@ class Upstream:
         taken, self.requests = self.requests, []
         return taken
 
-    def take_one(self) -> Recorded:
+    def take_one(self, patience_s: float = 2.0) -> Recorded:
+        """The only request since the last call, once its answer is complete."""
         taken = self.take()
+        until = time.monotonic() + patience_s
+        while any(r.answered_at is None for r in taken) and time.monotonic() < until:
+            time.sleep(0.001)
         if len(taken) != 1:
             raise AssertionError(f"expected one upstream request, got {[r.target for r in taken]}")
         return taken[0]
