@@ -8,7 +8,7 @@
 )]
 
 #[path = "support/mod.rs"]
-#[expect(dead_code, unreachable_pub, reason = "other tests use the rest of it")]
+#[expect(dead_code, unused_imports, reason = "other tests use the rest of it")]
 mod support;
 
 use serde_json::{Value, json};

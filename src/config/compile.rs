@@ -50,8 +50,23 @@ pub fn compile(
     prices: Prices,
     now: i64,
 ) -> Result<Compiled, Faults> {
+    compile_amended(snapshot, ledger, prices, now, &mut |_| {})
+}
+
+/// The same; `amend` may add to the plan what no file says, before the tables are built of it.
+///
+/// # Errors
+/// See [`compile`].
+pub fn compile_amended(
+    snapshot: &Snapshot,
+    ledger: &mut Ledger,
+    prices: Prices,
+    now: i64,
+    amend: &mut dyn FnMut(&mut Plan),
+) -> Result<Compiled, Faults> {
     let mut compile = Compile { snapshot, faults: Faults::default() };
-    let plan = compile.plan();
+    let mut plan = compile.plan();
+    amend(&mut plan);
     let rules = compile.rules();
     let overrides = compile.overrides();
     let mut faults = compile.faults;

@@ -5,21 +5,21 @@
 //! stays good for its grace period, and the texts of virtual keys are forgotten. Belongs to the
 //! control thread. Never: called on the path of a request.
 
-use crate::config::fault::{Faults, Path};
+use crate::config::compile::{Compiled, compile_amended};
+use crate::config::fault::Faults;
 use crate::config::file_governance::Enforcement;
-use crate::config::{Governance, Snapshot, plan_governance, plan_routes};
+use crate::config::{Governance, Snapshot};
 use crate::govern::prices::Prices;
 use crate::govern::virtual_keys::Digest;
 use crate::govern::{Ledger, Plan, Tables};
-use crate::provider::Provider;
-use crate::route::{self, Catalogue, Fleet, Routes, Rules};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What governs requests: the tables, and the prices that budgets are charged by.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Law {
-    pub tables: Tables,
+    pub tables: Arc<Tables>,
     pub prices: Prices,
     /// A budget is enforced strictly: what a request may come to has to be estimated.
     pub strict: bool,
@@ -51,62 +51,51 @@ impl Clerk {
     /// # Errors
     /// What [`check`] has found before.
     pub fn enact(&mut self, snapshot: &mut Snapshot, now: i64) -> Result<(), Faults> {
-        let mut faults = Faults::default();
-        let prices = Prices::shipped();
-        let rules = rules(snapshot, &mut faults);
-        let known = prices.iter();
-        let providers = snapshot.providers.iter().map(|provider| &**provider);
-        let catalogue = Catalogue::build(providers, known);
-        let mut plan = plan_governance::plan(snapshot, now, &mut faults);
-        let before = self.keys.clone();
-        self.rotate(&mut plan, snapshot.client.vk_rotation_cooldown, now);
-        let law = if governs(&plan) {
-            tables(&plan, &mut self.ledger, now, &mut faults).map(|tables| {
-                let overrides = plan_routes::overrides(&snapshot.governance, &mut faults);
-                let strict = is_strict(snapshot);
-                Law { tables, prices: prices.overridden(overrides), strict }
-            })
-        } else {
-            None
-        };
-        if !faults.is_empty() {
-            self.keys = before;
-            return Err(faults);
-        }
-        snapshot.routes = Routes { rules, catalogue };
-        snapshot.law = law;
+        let Self { ledger, keys } = self;
+        let mut values = HashMap::new();
+        let grace = snapshot.client.vk_rotation_cooldown;
+        let mut rotated = |plan: &mut Plan| values = rotate(keys, plan, grace, now);
+        let compiled = compile_amended(snapshot, ledger, Prices::shipped(), now, &mut rotated)?;
+        let Compiled { tables, routes, prices } = compiled;
+        *keys = values;
+        let strict = is_strict(&snapshot.governance);
+        snapshot.law = governs(snapshot).then_some(Law { tables, prices, strict });
+        snapshot.routes = routes;
         // Nothing reads it any more, and it holds the texts of virtual keys.
         snapshot.governance = Governance::default();
         Ok(())
     }
+}
 
-    /// A value that changed since the last configuration stays good for the grace period.
-    fn rotate(&mut self, plan: &mut Plan, grace: Duration, now: i64) {
-        let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-        let mut keys = HashMap::with_capacity(plan.virtual_keys.len());
-        for key in &mut plan.virtual_keys {
-            let before = match self.keys.get(&key.id) {
-                Some(known) if known.now != key.digest && grace > 0 => {
-                    Some((known.now, now.saturating_add(grace)))
-                }
-                Some(known) => known.before.filter(|(_, until)| *until > now),
-                None => None,
-            };
-            key.previous = before;
-            keys.insert(key.id.clone(), Value { now: key.digest, before });
-        }
-        self.keys = keys;
-    }
+/// A value that changed since the last configuration stays good for the grace period.
+fn rotate(
+    known: &HashMap<Box<str>, Value>,
+    plan: &mut Plan,
+    grace: Duration,
+    now: i64,
+) -> HashMap<Box<str>, Value> {
+    let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+    let keys = plan.virtual_keys.iter_mut();
+    keys.map(|key| {
+        let before = match known.get(&key.id) {
+            Some(known) if known.now != key.digest && grace > 0 => {
+                Some((known.now, now.saturating_add(grace)))
+            }
+            Some(known) => known.before.filter(|(_, until)| *until > now),
+            None => None,
+        };
+        key.previous = before;
+        (key.id.clone(), Value { now: key.digest, before })
+    })
+    .collect()
 }
 
 /// Checks what [`Clerk::enact`] is going to build, and throws it away.
 pub fn check(snapshot: &Snapshot, faults: &mut Faults) {
-    let now = unix_ms();
-    rules(snapshot, faults);
-    plan_routes::overrides(&snapshot.governance, faults);
-    let plan = plan_governance::plan(snapshot, now, faults);
-    if faults.is_empty() {
-        tables(&plan, &mut Ledger::in_memory(), now, faults);
+    let mut ledger = Ledger::in_memory();
+    let built = compile_amended(snapshot, &mut ledger, Prices::default(), unix_ms(), &mut |_| {});
+    if let Err(found) = built {
+        faults.extend(found);
     }
 }
 
@@ -117,16 +106,17 @@ pub fn unix_ms() -> i64 {
 }
 
 /// Whether there is anything to hold a request against.
-fn governs(plan: &Plan) -> bool {
-    plan.enforce_auth
-        || plan.allow_direct_keys
-        || !plan.virtual_keys.is_empty()
-        || !plan.providers.is_empty()
-        || !plan.models.is_empty()
+fn governs(snapshot: &Snapshot) -> bool {
+    let Snapshot { client, governance, .. } = snapshot;
+    client.enforce_auth
+        || client.allow_direct_keys
+        || !client.required_headers.is_empty()
+        || !governance.virtual_keys.is_empty()
+        || !governance.providers.is_empty()
+        || !governance.model_configs.is_empty()
 }
 
-fn is_strict(snapshot: &Snapshot) -> bool {
-    let governance = &snapshot.governance;
+fn is_strict(governance: &Governance) -> bool {
     let configs = governance.virtual_keys.iter().flat_map(|key| &key.provider_configs);
     let own = governance.virtual_keys.iter().map(|key| &key.budgets);
     let own = own.chain(configs.map(|config| &config.budgets));
@@ -134,57 +124,4 @@ fn is_strict(snapshot: &Snapshot) -> bool {
     let own = own.chain(governance.customers.iter().map(|customer| &customer.budgets));
     let mut all = own.flatten().chain(&governance.budgets);
     all.any(|budget| budget.enforcement == Enforcement::Strict)
-}
-
-fn tables(plan: &Plan, ledger: &mut Ledger, now: i64, faults: &mut Faults) -> Option<Tables> {
-    Tables::build(plan, ledger, now)
-        .map_err(|found| {
-            for fault in found {
-                faults.push(&path_of(&fault.path), fault.message);
-            }
-        })
-        .ok()
-}
-
-fn rules(snapshot: &Snapshot, faults: &mut Faults) -> Rules {
-    let planned = plan_routes::rules(&snapshot.governance, faults);
-    let (places, plans): (Vec<usize>, Vec<_>) = planned.into_iter().unzip();
-    Rules::build(plans, snapshot.client.routing_chain_max_depth).unwrap_or_else(|found| {
-        for fault in found {
-            faults.push(&rule_path(&fault, &places), fault.message);
-        }
-        Rules::default()
-    })
-}
-
-/// `routing_rules[i]` counts the enabled rules only; the file counts all.
-fn rule_path(fault: &route::Fault, places: &[usize]) -> Path {
-    let root = Path::root().key("governance").key("routing_rules");
-    let inner = fault.path.strip_prefix("routing_rules[").and_then(|rest| rest.split_once(']'));
-    let Some((at, field)) = inner else { return root };
-    let place = at.parse::<usize>().ok().and_then(|at| places.get(at));
-    let path = place.map_or_else(|| root.clone(), |place| root.index(*place));
-    match field.trim_start_matches('.') {
-        "" => path,
-        field => path.key(field),
-    }
-}
-
-/// `virtual_keys[3].team_id`, below `governance`.
-fn path_of(text: &str) -> Path {
-    let mut path = Path::root().key("governance");
-    for step in text.split('.') {
-        let (name, indices) = step.split_once('[').unwrap_or((step, ""));
-        path = path.key(name);
-        for index in indices.split(['[', ']']).filter_map(|index| index.parse().ok()) {
-            path = path.index(index);
-        }
-    }
-    path
-}
-
-impl Fleet for super::Providers {
-    fn provider(&self, name: &str) -> Option<&Provider> {
-        self.get(name).map(|provider| &**provider)
-    }
 }

@@ -19,7 +19,6 @@ use crate::route::health::Trouble;
 use crate::route::keys::{self, KeyAsk};
 use crate::route::retry::{self, Backoff, Cause, Retry, Standing};
 use crate::route::{KeyPin, NoKey, Place, Random};
-use crate::wire::json_splice;
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -72,9 +71,6 @@ pub async fn run(
     let pass = authority::identify(visit.core, visit.snapshot, incoming)?;
     let random = Random::new(fastrand::u64(..));
     let stops = itinerary::plan(visit, &pass, incoming, errand, random)?;
-    if !errand.ask.fallbacks.is_empty() {
-        strip_fallbacks(incoming)?;
-    }
     let mut first: Option<Box<Failure>> = None;
     for (at, stop) in stops.iter().enumerate() {
         let journey = Journey {
@@ -101,16 +97,6 @@ pub async fn run(
         Some(failure) => Err(Halt::Failed(failure)),
         None => Err(Failure::invalid("there is no place to send this request to").into()),
     }
-}
-
-/// The gateway's own field does not travel.
-fn strip_fallbacks(incoming: &mut Incoming) -> Result<(), Failure> {
-    let mut body = incoming.body().to_vec();
-    json_splice::remove_member(&mut body, "fallbacks")
-        .map_err(|misfit| Failure::invalid(misfit.to_string()))?;
-    incoming.buf.truncate(incoming.body_start);
-    incoming.buf.extend_from_slice(&body);
-    Ok(())
 }
 
 /// Whether the caller's credential is one of this place's vendor, as far as can be told.

@@ -10,7 +10,7 @@ use super::account::Tally;
 use super::failure::{Failure, Retry, Whose};
 use crate::chat::{ErrorKind, Usage};
 use crate::config::enact::unix_ms;
-use crate::config::{Client, Law, Snapshot};
+use crate::config::{Law, Snapshot};
 use crate::govern::limits::Metric;
 use crate::govern::prices::{Query, Quote, Tier};
 use crate::govern::{
@@ -66,7 +66,6 @@ pub fn identify<'s>(
     snapshot: &'s Snapshot,
     incoming: &Incoming,
 ) -> Result<Pass<'s>, Failure> {
-    required_headers(&snapshot.client, incoming)?;
     let law = snapshot.law.as_ref();
     let mut pass = Pass { law, key: None, direct: None, now: 0, began: core.clock.coarse_ms() };
     let Some(law) = law else { return Ok(pass) };
@@ -90,20 +89,6 @@ pub fn identify<'s>(
 /// Tokens of Claude Pro and Max begin so.
 fn is_oauth(value: &str) -> bool {
     value.starts_with("sk-ant-oat")
-}
-
-fn required_headers(client: &Client, incoming: &Incoming) -> Result<(), Failure> {
-    for required in &client.required_headers {
-        let value = incoming.header(&required.name);
-        if !required.rule.holds(value) {
-            let state = if value.is_some() { "has not the required value" } else { "is missing" };
-            let message = format!("missing_required_headers: header `{}` {state}", required.name);
-            let mut failure = Failure::new(400, ErrorKind::InvalidRequest, Whose::Policy, message);
-            failure.fault.code = Some(Reason::MissingRequiredHeaders.as_str().into());
-            return Err(failure);
-        }
-    }
-    Ok(())
 }
 
 /// Every place where a caller may show a key, in the order of the contract.

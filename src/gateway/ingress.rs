@@ -14,6 +14,7 @@ use crate::wire::frames::Framing;
 use crate::wire::http1::{self, Method};
 use crate::wire::json_read;
 use crate::wire::json_scan::{self, Span};
+use crate::wire::json_splice;
 
 /// Whose paths are served under a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -360,6 +361,24 @@ fn ask_of(body: &[u8], wants_model: bool) -> Result<Ask, Failure> {
         Some(model) => Ok(Ask { model: model.into_owned(), stream, fallbacks, spans }),
         None => Err(Failure::invalid("model: must be a string that is not empty")),
     }
+}
+
+/// Takes the gateway's own `fallbacks` out of the body, so that no upstream sees them.
+///
+/// # Errors
+/// 400 when the body is none that can be spliced.
+pub fn take_fallbacks(incoming: &mut Incoming, call: &Call, ask: &mut Ask) -> Result<(), Failure> {
+    if ask.fallbacks.is_empty() {
+        return Ok(());
+    }
+    let mut body = incoming.body().to_vec();
+    json_splice::remove_member(&mut body, "fallbacks")
+        .map_err(|misfit| Failure::invalid(misfit.to_string()))?;
+    incoming.buf.truncate(incoming.body_start);
+    incoming.buf.extend_from_slice(&body);
+    // The other members stand elsewhere now.
+    ask.spans = self::ask(incoming, call)?.spans;
+    Ok(())
 }
 
 /// A list of nothing but strings is the gateway's own.

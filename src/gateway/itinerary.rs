@@ -14,8 +14,8 @@ use crate::net::client_conn::Incoming;
 use crate::provider::{Operation, Provider, model_name};
 use crate::route::facts::NoLimits;
 use crate::route::{
-    self, Caller, FallbackRef, Fields, KeyPin, Named, Offer, PinRef, Question, Random, Standing,
-    Via,
+    self, Caller, FallbackRef, Fields, KeyPin, Named, Offer, PinRef, Plan, Question, Random,
+    Standing, Via,
 };
 use crate::wire::http1;
 use smallvec::SmallVec;
@@ -84,6 +84,17 @@ pub fn plan<'r>(
     let now = visit.core.coarse_now();
     let (routes, providers) = (&visit.snapshot.routes, &visit.snapshot.providers);
     let plan = route::plan(routes, providers, &question, &health, now);
+    stops(visit, errand, &plan, &offers)
+}
+
+/// The targets as places that exist.
+fn stops<'r>(
+    visit: &Visit<'r>,
+    errand: &Errand<'r>,
+    plan: &Plan<'_>,
+    offers: &Offers<'_>,
+) -> Result<Stops<'r>, Failure> {
+    let providers = &visit.snapshot.providers;
     let ruled = plan.targets.iter().any(|target| target.via == Via::Rule);
     let (prefix, bare) = model_name::split(&errand.ask.model, |name| providers.is_known(name));
     match prefix {
@@ -92,7 +103,7 @@ pub fn plan<'r>(
             return Err(visit.not_configured(prefix));
         }
         None if !ruled => {
-            if let Offers::Spent(denied) = &offers {
+            if let Offers::Spent(denied) = offers {
                 return Err(refusal(denied));
             }
         }

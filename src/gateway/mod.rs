@@ -250,7 +250,8 @@ impl Visit<'_> {
                 models::retrieve(self, client, incoming, id).await
             }
             Operation::Chat | Operation::CountTokens => {
-                let ask = ingress::ask(incoming, call)?;
+                let mut ask = ingress::ask(incoming, call)?;
+                ingress::take_fallbacks(incoming, call, &mut ask)?;
                 let voice = Voice::of(call, &ask.model, incoming.body())?;
                 tally.client = Some(voice.dialect);
                 let visit = Visit { voice, ..*self };
