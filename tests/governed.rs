@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 use support::gateway::Start;
-use support::upstream::{COMPLETION, Call, MESSAGE};
+use support::upstream::{COMPLETION, Call, MESSAGE, delta};
 use support::{Gateway, Response, Upstream};
 
 const MESSAGES: &str = "/anthropic/v1/messages";
@@ -196,6 +196,48 @@ fn a_budget_is_charged_from_the_usage_and_survives_a_reload() {
     assert!(refused.message().contains("0.9000 >= 0.7000 dollars"), "{}", refused.message());
 }
 
+/// A stream of OpenAI's that tells usage where it is asked for.
+fn chat_stream(call: &mut Call) -> bool {
+    let asked = String::from_utf8_lossy(&call.body).contains("\"include_usage\":true");
+    call.start_stream();
+    call.chunk(&delta("hello"));
+    call.chunk(
+        "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
+    );
+    if asked {
+        let usage = "{\"prompt_tokens\":50,\"completion_tokens\":10,\"total_tokens\":60}";
+        call.chunk(&format!("data: {{\"id\":\"c\",\"choices\":[],\"usage\":{usage}}}\n\n"));
+    }
+    call.chunk("data: [DONE]\n\n");
+    call.end_stream();
+    true
+}
+
+#[test]
+fn streams_of_limited_callers_are_counted_without_their_noticing() {
+    let upstream = Upstream::start(chat_stream);
+    let governance = json!({
+        "rate_limits": [{"id": "t", "token_max_limit": 100, "token_reset_duration": "1h"}],
+        "virtual_keys": [key("dev", &json!({"rate_limit_id": "t"})), key("free", &json!({}))],
+    });
+    let gateway = start(&upstream, &config(&json!({}), &governance));
+    let mut body: Value = serde_json::from_str(&ask("openai/gpt-4o")).unwrap();
+    body["stream"] = json!(true);
+    let sent = || String::from_utf8(upstream.next().1).unwrap();
+    let free = with_key(&gateway, CHAT, "sk-bf-free", &body.to_string());
+    assert!(free.text().ends_with("data: [DONE]\n\n"));
+    assert!(!sent().contains("stream_options"), "nobody has to know");
+    let hidden = with_key(&gateway, CHAT, "sk-bf-dev", &body.to_string());
+    assert_eq!(hidden.text(), free.text(), "60 tokens");
+    assert!(sent().contains("\"stream_options\":{\"include_usage\":true}"));
+    body["stream_options"] = json!({"include_usage": true});
+    let shown = with_key(&gateway, CHAT, "sk-bf-dev", &body.to_string());
+    assert!(shown.text().contains("\"total_tokens\":60"), "{}", shown.text());
+    let refused = with_key(&gateway, CHAT, "sk-bf-dev", &body.to_string());
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert!(refused.message().contains("120 >= 100 tokens"), "{}", refused.message());
+}
+
 #[test]
 fn failures_lead_to_the_fallback_and_to_the_first_error() {
     let upstream = scripted(|call| match call.path() {
@@ -340,7 +382,7 @@ fn exactly_as_many_are_admitted_as_allowed_over_all_cores() {
     });
     let config = Some(config(&json!({}), &governance).to_string());
     let arguments = vec!["--workers".to_owned(), "2".to_owned()];
-    let gateway = Arc::new(Start { config, arguments, ..Start::at(upstream.at) }.run());
+    let gateway = Arc::new(Start { arguments, config, ..Start::at(upstream.at) }.run());
     let (admitted, barrier) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(64)));
     let threads: Vec<_> = (0..64)
         .map(|_| {
@@ -363,7 +405,9 @@ fn exactly_as_many_are_admitted_as_allowed_over_all_cores() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert_eq!(admitted.load(Ordering::Relaxed), ALLOWED);
     assert_eq!(upstream.seen.try_iter().count(), ALLOWED);
 }

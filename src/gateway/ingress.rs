@@ -153,6 +153,7 @@ pub struct Spans {
     pub stream: Option<Span>,
     pub headers: Option<Span>,
     pub anthropic_version: Option<Span>,
+    pub stream_options: Option<Span>,
 }
 
 /// The mount of a path; for errors, too, since every error speaks its dialect.
@@ -336,13 +337,17 @@ pub fn ask(incoming: &Incoming, call: &Call) -> Result<Ask, Failure> {
 }
 
 fn ask_of(body: &[u8], wants_model: bool) -> Result<Ask, Failure> {
-    let wanted = ["model", "stream", "headers", "anthropic_version", "fallbacks"];
+    let wanted = ["model", "stream", "headers", "anthropic_version", "stream_options", "fallbacks"];
     let found = json_scan::scan(body, json_scan::DEPTH_MAX, &wanted);
-    let [model, stream, headers, anthropic_version, fallbacks] = found.map_err(|fault| {
-        let what = if body.is_empty() { "the body is empty" } else { fault.what };
-        Failure::invalid(format!("the request body is not valid JSON: {what} at byte {}", fault.at))
-    })?;
-    let spans = Spans { model, stream, headers, anthropic_version };
+    let [model, stream, headers, anthropic_version, stream_options, fallbacks] =
+        found.map_err(|fault| {
+            let what = if body.is_empty() { "the body is empty" } else { fault.what };
+            Failure::invalid(format!(
+                "the request body is not valid JSON: {what} at byte {}",
+                fault.at
+            ))
+        })?;
+    let spans = Spans { model, stream, headers, anthropic_version, stream_options };
     let value = |span: Span| body.get(span.start..span.end);
     let stream = match stream.and_then(value) {
         None | Some(b"false" | b"null") => false,

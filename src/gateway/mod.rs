@@ -13,6 +13,7 @@ pub mod failure;
 pub mod identity;
 pub mod ingress;
 pub mod itinerary;
+pub mod metering;
 pub mod mock;
 pub mod models;
 pub mod outgoing;
@@ -149,6 +150,8 @@ pub struct Scene<'a> {
     pub heartbeat: Duration,
     pub counters: &'a Arc<Counters>,
     pub loss: &'a Loss,
+    /// The upstream was asked for usage that the client did not ask for.
+    pub usage_hidden: bool,
 }
 
 impl<'a> Scene<'a> {
@@ -160,6 +163,11 @@ impl<'a> Scene<'a> {
         }
         self.add_headers(&mut head);
         head
+    }
+
+    /// Whether the stream's bytes can go to the client as they come.
+    fn passes_bytes(&self, framing: Framing) -> bool {
+        framing == self.voice.framing && framing == Framing::Sse && !self.usage_hidden
     }
 
     fn add_headers(&self, head: &mut Head<'_>) {
@@ -297,6 +305,7 @@ impl Visit<'_> {
             provider,
             key,
             direct: site.direct,
+            metered: site.metered,
             model: endpoint.model,
             operation,
             query: if same { query } else { "" },
@@ -320,8 +329,12 @@ impl Visit<'_> {
         let mut loss = Loss::default();
         let mut reply = Reply::default();
         let same = self.voice.is(course.endpoint.dialect);
+        let chat = same && course.endpoint.dialect == Dialect::OpenAiChat;
+        let metered = chat && ask.stream && course.metered;
+        let options = metered.then(|| metering::stream_options(ask, incoming.body())).flatten();
         let body = if same {
-            outgoing::identity_body(course, &ask.spans, incoming.body())?
+            let options = options.as_deref();
+            outgoing::identity_body(course, &ask.spans, options, incoming.body())?
         } else {
             let mut request = self.voice.decode(incoming.body(), &mut loss)?;
             request.model = course.model.into();
@@ -349,6 +362,7 @@ impl Visit<'_> {
             heartbeat: self.snapshot.client.heartbeat,
             counters: &core.counters,
             loss: &loss,
+            usage_hidden: options.is_some(),
         };
         tally.status = answer.head.status;
         if !(200..300).contains(&answer.head.status) {
@@ -357,7 +371,7 @@ impl Visit<'_> {
         let streamed = answer.header("content-type").is_some_and(|kind| kind.contains("event"));
         let framing = if streamed { course.endpoint.framing } else { Framing::Sse };
         match (same, ask.stream && streamed) {
-            (true, true) if framing == self.voice.framing && framing == Framing::Sse => {
+            (true, true) if scene.passes_bytes(framing) => {
                 identity::stream(core, client, &scene, answer, tally).await
             }
             (true, true) => reframe::stream(core, client, &scene, answer, framing, tally).await,

@@ -93,8 +93,17 @@ async fn of_provider(
         .map_err(|error| Failure::invalid(error.to_string()))?;
     let absolute = provider.network.transport.proxy.is_some() && !endpoint.origin.tls;
     let operation = Operation::ListModels;
-    let course =
-        Course { provider, key, direct: None, model: "", operation, query: "", absolute, endpoint };
+    let course = Course {
+        provider,
+        key,
+        direct: None,
+        metered: false,
+        model: "",
+        operation,
+        query: "",
+        absolute,
+        endpoint,
+    };
     let filter = &visit.snapshot.client.header_filter;
     let mut parcel = outgoing::parcel(&course, incoming, filter, Some(Vec::new()))?;
     let origin = &course.endpoint.origin;

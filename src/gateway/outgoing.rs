@@ -31,6 +31,8 @@ pub struct Course<'p> {
     pub key: Option<&'p Key>,
     /// The client's own credential, in the place of the key's.
     pub direct: Option<&'p Direct>,
+    /// A limit has to know the usage.
+    pub metered: bool,
     pub endpoint: Endpoint<'p>,
     pub operation: Operation,
     /// The model in the provider's own terms.
@@ -41,21 +43,27 @@ pub struct Course<'p> {
     pub absolute: bool,
 }
 
-/// The client's body for an upstream of the same dialect.
+/// The client's body for an upstream of the same dialect; with other `stream_options`, where these
+/// are given.
 ///
 /// # Errors
 /// 400 when the body is none that can be spliced.
 pub fn identity_body(
     course: &Course<'_>,
     spans: &Spans,
+    stream_options: Option<&[u8]>,
     body: &[u8],
 ) -> Result<Option<Vec<u8>>, Failure> {
-    let &Spans { model, stream, headers, anthropic_version: version } = spans;
+    let &Spans { model, stream, headers, anthropic_version: version, .. } = spans;
     let mut quoted = Vec::with_capacity(course.model.len() + 2);
     crate::wire::json_write::string(&mut quoted, course.model);
     let mut edits: Vec<Edit<'_>> = Vec::new();
     // A key that a client put into its body by mistake must not travel (clients.md §0.2).
     edits.extend(headers.map(|value| Edit::Remove { value }));
+    edits.extend(stream_options.map(|with| match spans.stream_options {
+        Some(value) => Edit::Replace { value, with },
+        None => Edit::Insert { name: "stream_options", value: with },
+    }));
     let added;
     match course.endpoint.envelope {
         Envelope::Plain | Envelope::ModelInPath => {
