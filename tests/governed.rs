@@ -363,6 +363,95 @@ fn the_callers_own_credential_goes_up_only_where_it_may() {
 }
 
 #[test]
+fn a_caller_sees_the_models_that_it_may_use() {
+    let upstream = scripted(|call| {
+        let list = r#"{"data":[{"id":"claude-a"},{"id":"claude-b"}],"has_more":false}"#;
+        call.path().ends_with("/models").then(|| (200, list.to_owned()))
+    });
+    let governance = json!({"virtual_keys": [key("narrow", &json!({"provider_configs": [
+        {"provider": "anthropic", "allowed_models": ["claude-a"], "key_ids": ["*"]}]}))]});
+    let client = json!({"enforce_auth_on_inference": true});
+    let gateway = start(&upstream, &config(&client, &governance));
+    let get = |path: &str, key: &str| {
+        gateway.ask(&format!("GET /anthropic/v1/models{path} HTTP/1.1\r\nHost: g\r\n{key}\r\n"))
+    };
+    assert_eq!(get("", "").status, 401);
+    let key = "x-api-key: sk-bf-narrow\r\n";
+    let list = get("", key).json();
+    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(ids, ["anthropic/claude-a"]);
+    assert_eq!(get("/anthropic%2Fclaude-a", key).status, 200);
+    assert_eq!(get("/anthropic%2Fclaude-b", key).status, 403);
+}
+
+#[test]
+fn a_client_that_leaves_pays_for_what_it_used() {
+    let upstream = Upstream::start(|call| {
+        call.start_stream();
+        call.chunk(
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\
+             \"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\
+             \"usage\":{\"input_tokens\":500,\"output_tokens\":1}}}\n\n",
+        );
+        call.wait_closed(Duration::from_secs(5));
+        false
+    });
+    let governance = json!({
+        "rate_limits": [{"id": "t", "token_max_limit": 400, "token_reset_duration": "1h"}],
+        "virtual_keys": [key("dev", &json!({"rate_limit_id": "t"}))],
+    });
+    let gateway = start(&upstream, &config(&json!({}), &governance));
+    let body = ask("claude-a").replace("{\"model\"", "{\"stream\":true,\"model\"");
+    let mut client = gateway.connect();
+    let key = "authorization: Bearer sk-bf-dev\r\n";
+    client.send(request(MESSAGES, key, &body).as_bytes());
+    assert_eq!(client.head().status, 200);
+    assert!(client.chunk().is_some());
+    client.hang_up();
+    std::thread::sleep(Duration::from_millis(200));
+    let refused = with_key(&gateway, MESSAGES, "sk-bf-dev", &ask("claude-a"));
+    assert_eq!(refused.status, 429);
+    assert!(refused.message().contains("501 >= 400 tokens"), "{}", refused.message());
+}
+
+#[test]
+fn a_strict_budget_is_never_overspent() {
+    // Each answer costs 9 output tokens of Claude Sonnet 4.5 at 15 dollars a million, and 3 of
+    // input at 3 dollars: 144 micro-dollars.
+    let upstream = scripted(|_| {
+        std::thread::sleep(Duration::from_millis(2));
+        Some((200, MESSAGE.replace("\"output_tokens\":1", "\"output_tokens\":9")))
+    });
+    let governance = json!({
+        "budgets": [{"id": "b", "max_limit": 0.01, "enforcement": "strict",
+            "virtual_key_id": "dev"}],
+        "virtual_keys": [key("dev", &json!({}))],
+    });
+    let config = Some(config(&json!({}), &governance).to_string());
+    let arguments = vec!["--workers".to_owned(), "2".to_owned()];
+    let gateway = Arc::new(Start { arguments, config, ..Start::at(upstream.at) }.run());
+    let admitted = Arc::new(AtomicUsize::new(0));
+    let threads: Vec<_> = (0..16)
+        .map(|_| {
+            let (gateway, admitted) = (Arc::clone(&gateway), Arc::clone(&admitted));
+            std::thread::spawn(move || {
+                for _ in 0..12 {
+                    let body = ask("claude-sonnet-4-5");
+                    let response = with_key(&gateway, MESSAGES, "sk-bf-dev", &body);
+                    admitted.fetch_add(usize::from(response.status == 200), Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let spent = admitted.load(Ordering::Relaxed) * 144;
+    assert!(spent <= 10_000, "{spent} of 10,000 micro-dollars");
+    assert!(spent > 9_000, "{spent}: what was reserved and not used is given back");
+}
+
+#[test]
 fn required_headers_are_required() {
     let upstream = Upstream::plain();
     let gateway = start(&upstream, &config(&json!({"required_headers": ["x-team"]}), &json!({})));

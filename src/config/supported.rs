@@ -103,6 +103,10 @@ pub const TABLE: &[Row] = &[
     refused_unless("client.mcp_tool_sync_interval", "10"),
     refused("client.mcp_disable_auto_tool_inject"),
     // framework
+    moot(
+        "framework.pricing.pricing_url",
+        "prices are those of the shipped table and of governance.pricing_overrides",
+    ),
     refused("framework.pricing.model_parameters_url"),
     refused("framework.pricing.mcp_library_url"),
     refused_unless("framework.pricing.mcp_library_sync_interval", "86400"),
@@ -128,7 +132,7 @@ pub const TABLE: &[Row] = &[
         "providers.*.keys[].vertex_key_config.force_single_region",
         "regions are never changed here",
     ),
-    // governance
+    // governance: usage is kept in memory, over reloads, until the process ends
     moot("governance.auth_config", NO_DASHBOARD),
     refused("governance.complexity_analyzer_config"),
     refused("governance.business_units"),

@@ -147,6 +147,19 @@ impl<'s> Pass<'s> {
         Identity { key: self.key, source: None, direct: None }
     }
 
+    /// Whether the caller may use anything of a provider.
+    pub fn may_ask(&self, provider: &Provider) -> bool {
+        self.key.is_none_or(|key| key.allow_all_providers || key.provider(&provider.name).is_some())
+    }
+
+    /// Whether the caller may use a model of a provider.
+    pub fn may_use(&self, provider: &Provider, model: &str) -> bool {
+        self.key.is_none_or(|key| match key.provider(&provider.name) {
+            Some(grant) => grant.allows(Some(model)),
+            None => key.allow_all_providers,
+        })
+    }
+
     /// Lets one attempt in, and reserves what it may spend.
     ///
     /// # Errors
