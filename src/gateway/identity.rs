@@ -232,17 +232,19 @@ pub async fn whole(
         }
         None => scene.outlet(head.with_chunks(), false),
     };
-    let mut kept = Vec::new();
+    // What the tap reads at the end; given up where the body turns out too large for it.
+    let mut kept = (length.unwrap_or(0) <= TAP_MAX).then(Vec::new);
     let mut buf = std::mem::take(&mut answer.buf);
     loop {
         let payload = buf.get(start..).unwrap_or_default();
-        if kept.len() + payload.len() <= TAP_MAX {
+        kept = kept.filter(|kept| kept.len() + payload.len() <= TAP_MAX);
+        if let Some(kept) = &mut kept {
             kept.extend_from_slice(payload);
         }
         let done = answer.done();
         buf = outlet.send_in_place(client, buf, start, done).await?;
         if done {
-            tally.take_whole(scene.upstream, &kept);
+            tally.take_whole(scene.upstream, kept.as_deref().unwrap_or_default());
             answer.finish(core);
             return Ok(());
         }

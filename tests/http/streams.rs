@@ -95,7 +95,7 @@ fn growth_with_a_reader_that_waits(path: &str, streamed: bool, clients: usize) -
         let streamed = call.body.windows(4).any(|window| window == b"true");
         let piece = if streamed {
             call.start_stream();
-            delta(&"x".repeat(8000))
+            delta(&"x".repeat(500))
         } else {
             call.send(&format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {TOTAL}\r\n\r\n"
