@@ -2,7 +2,7 @@
 //!
 //! Usage: `streams PORT PATH BODY STREAMS ROUNDS STAGGER_US HOLD_S`. Opens STREAMS connections and
 //! sends BODY on each, ROUNDS times, the streams of a round begun STAGGER_US apart. An event is an
-//! occurrence of `tok`, as `upstream.rs` writes them. With HOLD_S > 0 it waits for the first event
+//! occurrence of `tok0`, as `upstream.rs` writes them. With HOLD_S > 0 it waits for the first event
 //! of every stream, says `held N`, and keeps them open that long. Prints one JSON object.
 
 use rustix::buffer::spare_capacity;
@@ -182,7 +182,7 @@ impl Client {
         let before = stream.tail.len();
         stream.tail.extend_from_slice(chunk.get(..count).unwrap_or_default());
         // an event counts where it ends: those that end in the tail were counted before
-        let found = memchr::memmem::find_iter(&stream.tail, b"tok").filter(|at| at + 3 > before);
+        let found = memchr::memmem::find_iter(&stream.tail, b"tok0").filter(|at| at + 4 > before);
         let found = found.count() as u64;
         stream.done = stream.tail.ends_with(b"0\r\n\r\n");
         let keep = stream.tail.len().saturating_sub(4);

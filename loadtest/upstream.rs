@@ -168,7 +168,8 @@ impl Server {
                 continue;
             }
             stream.sent += 1;
-            stream.due = at + stream.gap;
+            // without a gap the streams still take turns
+            stream.due = at + stream.gap.max(Duration::from_nanos(1));
             let event = text_event(dialect, stream.sent);
             self.due.push(Reverse((stream.due, key)));
             connection.send(&event);

@@ -31,7 +31,19 @@ const KEEP_MAX: usize = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 4 << 20;
 
+/// As much of a target as decides in which dialect a refusal is said.
+const TARGET_MAX: usize = 512;
+
 const TOO_LARGE: &str = "the request body is larger than max_request_body_size_mb";
+
+/// Where the bytes of a read go while it is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Behind those received before, which are out of sight until the read has ended.
+    Behind,
+    /// Into a buffer of their own.
+    Apart,
+}
 
 /// Why waiting ended before what was waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +95,10 @@ type Reading = Pin<Box<dyn Future<Output = (Reader, io::Result<usize>, Vec<u8>)>
 
 /// The state of one connection.
 pub struct ClientConn {
-    /// Bytes that were received and not taken; inside `reading` while a read is in flight.
+    /// Bytes that were received and not taken; inside `reading` while a body's read is in flight.
     buf: Vec<u8>,
+    /// Target of the request whose body is being received, for its refusal.
+    target: Vec<u8>,
     reader: Option<Reader>,
     reading: Option<Reading>,
     closed: bool,
@@ -96,9 +110,10 @@ pub struct ClientConn {
 
 impl ClientConn {
     pub fn new(reader: Reader, writer: Writer, alarm: Alarm) -> Self {
-        let (buf, spare) = (Vec::new(), Vec::new());
+        let (buf, spare, target) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             buf,
+            target,
             reader: Some(reader),
             reading: None,
             closed: false,
@@ -109,13 +124,15 @@ impl ClientConn {
         }
     }
 
-    /// Puts a read in flight, unless one is or the client has closed.
-    fn begin_read(&mut self) {
+    /// Puts a read in flight, unless one is or the client has closed. A body is read in place;
+    /// all else into a buffer of its own, so that what is already here stays in sight.
+    fn begin_read(&mut self, place: Place) {
         if self.reading.is_some() || self.closed {
             return;
         }
         let Some(mut reader) = self.reader.take() else { return };
-        let mut buf = std::mem::take(&mut self.buf);
+        let in_place = place == Place::Behind || self.buf.is_empty();
+        let mut buf = if in_place { std::mem::take(&mut self.buf) } else { Vec::new() };
         if buf.capacity() - buf.len() < BUFFER / 4 {
             buf.reserve(BUFFER);
         }
@@ -126,13 +143,17 @@ impl ClientConn {
     }
 
     /// Drives the read in flight; 0 once the client has closed.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.begin_read();
+    fn poll_read(&mut self, cx: &mut Context<'_>, place: Place) -> Poll<io::Result<usize>> {
+        self.begin_read(place);
         let Some(reading) = self.reading.as_mut() else { return Poll::Ready(Ok(0)) };
         let (reader, result, buf) = std::task::ready!(reading.as_mut().poll(cx));
         self.reading = None;
         self.reader = Some(reader);
-        self.buf = buf;
+        if self.buf.is_empty() {
+            self.buf = buf;
+        } else {
+            self.buf.extend_from_slice(&buf);
+        }
         if !matches!(result, Ok(count) if count > 0) {
             self.closed = true;
         }
@@ -142,7 +163,7 @@ impl ClientConn {
     /// Ready once the client has gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.reading.is_some() || (!self.closed && self.buf.len() < AHEAD_MAX) {
-            if std::task::ready!(self.poll_read(cx)).is_err() || self.closed {
+            if std::task::ready!(self.poll_read(cx, Place::Apart)).is_err() || self.closed {
                 return Poll::Ready(());
             }
         }
@@ -173,9 +194,9 @@ impl ClientConn {
     }
 
     /// Receives more bytes before the alarm goes off.
-    async fn fill(&mut self) -> Result<io::Result<usize>, Interrupt> {
+    async fn fill(&mut self, place: Place) -> Result<io::Result<usize>, Interrupt> {
         poll_fn(|cx| {
-            if let Poll::Ready(result) = self.poll_read(cx) {
+            if let Poll::Ready(result) = self.poll_read(cx, place) {
                 return Poll::Ready(Ok(result));
             }
             self.alarm.poll(cx).map(|()| Err(Interrupt::Expired))
@@ -210,7 +231,7 @@ impl ClientConn {
                 Err(refusal) => return Err(self.refused(refusal)),
             }
             let waiting = self.buf.is_empty();
-            match self.fill().await {
+            match self.fill(Place::Apart).await {
                 Ok(Ok(count)) if count > 0 => {}
                 Err(_) if !waiting => {
                     return Err(self.refused(refusal(408, "the request head took too long")));
@@ -238,8 +259,8 @@ impl ClientConn {
     /// A refusal, with the target of whatever request line was received.
     fn refused(&self, refusal: Refusal) -> NoRequest {
         let line = self.buf.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        let target = line.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
-        let target = target.get(..target.len().min(512)).unwrap_or_default();
+        let target = line.split(|&byte| byte == b' ').nth(1).unwrap_or(&self.target);
+        let target = target.get(..target.len().min(TARGET_MAX)).unwrap_or_default();
         NoRequest::Refused { refusal, target: String::from_utf8_lossy(target).into_owned() }
     }
 
@@ -263,6 +284,7 @@ impl ClientConn {
         if self.buf.len() >= whole {
             return Ok(whole);
         }
+        self.note_target(head);
         self.grant_body(head).await?;
         self.alarm.set(rules.header_timeout);
         while self.buf.len() < whole {
@@ -282,6 +304,7 @@ impl ClientConn {
         let mut chunks = Chunked::default();
         // The body stands in `buf[head.len..decoded]`; behind it, what is not decoded yet.
         let mut decoded = head.len;
+        self.note_target(head);
         self.grant_body(head).await?;
         loop {
             let raw = self.buf.get_mut(decoded..).unwrap_or_default();
@@ -299,6 +322,13 @@ impl ClientConn {
         }
     }
 
+    /// Keeps the target in sight while the buffer is inside a read.
+    fn note_target(&mut self, head: &RequestHead) {
+        let target = head.target.of(&self.buf);
+        self.target.clear();
+        self.target.extend_from_slice(target.get(..TARGET_MAX).unwrap_or(target));
+    }
+
     /// Tells a client that asked first (`Expect: 100-continue`) to send its body.
     async fn grant_body(&mut self, head: &RequestHead) -> Result<(), Option<Refusal>> {
         if head.expect_continue {
@@ -309,7 +339,7 @@ impl ClientConn {
     }
 
     async fn receive_some(&mut self, rules: &Rules) -> Result<(), Option<Refusal>> {
-        match self.fill().await {
+        match self.fill(Place::Behind).await {
             Ok(Ok(count)) if count > 0 => {
                 self.alarm.set(rules.header_timeout);
                 Ok(())
@@ -357,7 +387,7 @@ impl ClientConn {
         self.writer.close().await;
         self.alarm.set(LINGER);
         let mut left = LINGER_BYTES_MAX;
-        while let Ok(Ok(count)) = self.fill().await {
+        while let Ok(Ok(count)) = self.fill(Place::Behind).await {
             left = left.saturating_sub(count);
             if count == 0 || left == 0 {
                 break;

@@ -48,6 +48,7 @@ fn an_endless_header_block_is_cut_off() {
     let mut client = gateway.connect();
     client.send(format!("POST {CHAT} HTTP/1.1\r\nHost: x\r\n").as_bytes());
     let line = format!("X-A: {}\r\n", "a".repeat(8000));
+    assert_eq!(gateway.ask("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
     let before = gateway.rss();
     let refused = (0..2000).any(|_| client.send_until_refused(line.as_bytes()));
     let grown = gateway.rss().saturating_sub(before);
@@ -134,39 +135,56 @@ fn a_known_path_with_a_wrong_method_is_405() {
 #[test]
 fn an_unknown_method_or_coding_is_501() {
     let gateway = Start::default().run();
-    let response =
-        gateway.ask(&format!("BREW {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"));
-    assert_eq!(response.status, 501);
-    assert_error_of(CHAT, &response);
-    let response = gateway.ask(&format!(
-        "POST {CHAT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
-    ));
-    assert_eq!(response.status, 501);
-    assert_error_of(CHAT, &response);
-}
-
-#[test]
-fn an_unfinished_head_is_408_after_10_s() {
-    let gateway = Start::default().run();
-    let mut slow: Vec<Client> = PATHS.iter().map(|_| gateway.connect()).collect();
-    for (client, path) in slow.iter_mut().zip(PATHS) {
-        client.send(format!("POST {path} HTTP/1.1\r\nHost:").as_bytes());
-    }
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(8) {
-        std::thread::sleep(Duration::from_millis(500));
-        for client in &mut slow {
-            // a byte now and then does not extend the time
-            assert!(!client.send_until_refused(b"x"), "closed too early");
+    for path in PATHS {
+        for request in [
+            format!("BREW {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"),
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n"),
+        ] {
+            let response = gateway.ask(&request);
+            assert_eq!(response.status, 501, "{request:?}");
+            assert_error_of(path, &response);
         }
     }
-    for (client, path) in slow.iter_mut().zip(PATHS) {
+}
+
+/// Sends the starts of requests, then a byte now and then; each must be told 408 after 10 s.
+fn assert_timed_out(starts: Vec<String>, trickle: &[u8]) {
+    let gateway = Start::default().run();
+    let mut slow: Vec<(Client, &str)> = Vec::new();
+    for start in &starts {
+        let mut client = gateway.connect();
+        client.send(start.as_bytes());
+        slow.push((client, start.split(' ').nth(1).unwrap()));
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(8) && !trickle.is_empty() {
+        std::thread::sleep(Duration::from_millis(500));
+        for (client, _) in &mut slow {
+            assert!(!client.send_until_refused(trickle), "closed too early");
+        }
+    }
+    for (client, path) in &mut slow {
+        client.socket.set_read_timeout(Some(Duration::from_secs(14))).unwrap();
         let response = client.response();
         assert_eq!(response.status, 408);
         assert_error_of(path, &response);
     }
     let waited = begun.elapsed().as_secs_f32();
     assert!((9.0..13.0).contains(&waited), "after {waited} s");
+}
+
+#[test]
+fn an_unfinished_head_is_408_after_10_s() {
+    let starts = PATHS.map(|path| format!("POST {path} HTTP/1.1\r\nHost:")).to_vec();
+    assert_timed_out(starts, b"x");
+}
+
+#[test]
+fn a_body_that_stops_is_408_after_10_s() {
+    let starts = PATHS.map(|path| {
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{{\"model\"")
+    });
+    assert_timed_out(starts.to_vec(), b"");
 }
 
 #[test]
