@@ -148,10 +148,10 @@ fn an_unknown_method_or_coding_is_501() {
 }
 
 /// Sends the starts of requests, then a byte now and then; each must be told 408 after 10 s.
-fn assert_timed_out(starts: Vec<String>, trickle: &[u8]) {
+fn assert_timed_out(starts: &[String], trickle: &[u8]) {
     let gateway = Start::default().run();
     let mut slow: Vec<(Client, &str)> = Vec::new();
-    for start in &starts {
+    for start in starts {
         let mut client = gateway.connect();
         client.send(start.as_bytes());
         slow.push((client, start.split(' ').nth(1).unwrap()));
@@ -175,8 +175,8 @@ fn assert_timed_out(starts: Vec<String>, trickle: &[u8]) {
 
 #[test]
 fn an_unfinished_head_is_408_after_10_s() {
-    let starts = PATHS.map(|path| format!("POST {path} HTTP/1.1\r\nHost:")).to_vec();
-    assert_timed_out(starts, b"x");
+    let starts = PATHS.map(|path| format!("POST {path} HTTP/1.1\r\nHost:"));
+    assert_timed_out(&starts, b"x");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_body_that_stops_is_408_after_10_s() {
     let starts = PATHS.map(|path| {
         format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{{\"model\"")
     });
-    assert_timed_out(starts.to_vec(), b"");
+    assert_timed_out(&starts, b"");
 }
 
 #[test]
