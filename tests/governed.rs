@@ -452,6 +452,43 @@ fn a_strict_budget_is_never_overspent() {
 }
 
 #[test]
+fn a_session_stays_with_its_key() {
+    let upstream = Upstream::plain();
+    let gateway = start(&upstream, &config(&json!({}), &json!({})));
+    let keys = |header: &str| {
+        for _ in 0..12 {
+            gateway.ask(&request(CHAT, header, &ask("gpt-4o")));
+        }
+        let heads = upstream.seen.try_iter().map(|(head, _)| head.contains("Bearer sk-one"));
+        heads.collect::<std::collections::HashSet<bool>>().len()
+    };
+    for id in 0..4 {
+        assert_eq!(keys(&format!("X-Claude-Code-Session-Id: {id}\r\n")), 1);
+    }
+    assert_eq!(keys("x-bf-session-id: 1\r\nx-bf-session-affinity: off\r\n"), 2);
+}
+
+#[test]
+fn a_rotated_key_is_good_for_its_grace_period() {
+    let upstream = Upstream::plain();
+    let client = json!({"enforce_auth_on_inference": true, "vk_rotation_cooldown": "1h"});
+    let with = |value: &str| {
+        let governance = json!({"virtual_keys": [key("dev", &json!({"value": value}))]});
+        config(&client, &governance).to_string().replace("@UPSTREAM@", &upstream.at.to_string())
+    };
+    let gateway = Start { config: Some(with("sk-bf-old")), ..Start::at(upstream.at) }.run();
+    let status = |value| with_key(&gateway, MESSAGES, value, &ask("claude-a")).status;
+    assert_eq!((status("sk-bf-old"), status("sk-bf-new")), (200, 403));
+    std::fs::write(gateway.folder.join("config.json"), with("sk-bf-new")).unwrap();
+    let until = Instant::now() + Duration::from_secs(5);
+    while status("sk-bf-new") != 200 {
+        assert!(Instant::now() < until, "not reloaded: {}", gateway.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(status("sk-bf-old"), 200, "for an hour");
+}
+
+#[test]
 fn required_headers_are_required() {
     let upstream = Upstream::plain();
     let gateway = start(&upstream, &config(&json!({"required_headers": ["x-team"]}), &json!({})));

@@ -18,7 +18,7 @@ use crate::provider::{Key, Operation, Provider};
 use crate::route::health::Trouble;
 use crate::route::keys::{self, KeyAsk};
 use crate::route::retry::{self, Backoff, Cause, Retry, Standing};
-use crate::route::{KeyPin, NoKey, Place, Random};
+use crate::route::{KeyPin, NoKey, Place, Random, Session};
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub struct Errand<'r> {
     pub query: &'r str,
     /// As rules and prices name it.
     pub request_type: &'static str,
+    /// Whom to send to the same place again.
+    pub session: Option<Session>,
 }
 
 impl<'r> Errand<'r> {
@@ -41,7 +43,7 @@ impl<'r> Errand<'r> {
             (Operation::Chat, Dialect::OpenAiResponses) => "responses",
             (Operation::Chat, _) => "chat_completion",
         };
-        Self { operation, ask, query, request_type }
+        Self { operation, ask, query, request_type, session: None }
     }
 }
 
@@ -70,6 +72,7 @@ pub async fn run(
 ) -> Result<(), Halt> {
     let pass = authority::identify(visit.core, visit.snapshot, incoming)?;
     let random = Random::new(fastrand::u64(..));
+    let errand = &Errand { session: session(incoming, &pass), ..*errand };
     let stops = itinerary::plan(visit, &pass, incoming, errand, random)?;
     let mut first: Option<Box<Failure>> = None;
     for (at, stop) in stops.iter().enumerate() {
@@ -97,6 +100,18 @@ pub async fn run(
         Some(failure) => Err(Halt::Failed(failure)),
         None => Err(Failure::invalid("there is no place to send this request to").into()),
     }
+}
+
+/// Requests of one session go to the same provider and key, as long as these are well: prompt
+/// caches are theirs. Claude Code names its sessions by itself.
+fn session(incoming: &Incoming, pass: &Pass<'_>) -> Option<Session> {
+    let id = ["x-bf-session-id", "x-claude-code-session-id"]
+        .iter()
+        .find_map(|name| incoming.header(name))
+        .filter(|id| !id.is_empty() && id.len() <= 1024)?;
+    let off = incoming.header("x-bf-session-affinity") == Some("off");
+    let caller = pass.key.map_or("", |key| &key.id);
+    (!off).then(|| Session::of(&[caller, id]))
 }
 
 /// Whether the caller's credential is one of this place's vendor, as far as can be told.
@@ -212,7 +227,7 @@ impl Journey<'_, '_> {
                 model: &self.stop.model,
                 allowed: &allowed,
                 pin: self.stop.pin.as_ref().map(KeyPin::as_ref),
-                session: None,
+                session: self.errand.session,
                 batch: false,
                 spent,
                 random: self.random.nth(retries),

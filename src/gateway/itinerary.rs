@@ -76,7 +76,7 @@ pub fn plan<'r>(
         },
         fallbacks: &fallbacks,
         pin: pin(incoming),
-        session: None,
+        session: errand.session,
         single: errand.operation == Operation::CountTokens,
         random,
     };
