@@ -9,10 +9,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use finops_gateway::config::Snapshot;
 use finops_gateway::config::cli::{self, Arguments, Command, Driver, LogLevel, LogStyle, Stop};
+use finops_gateway::config::enact::unix_ms;
 use finops_gateway::config::load::{load, process_env};
 use finops_gateway::config::reload::{self, Reload};
+use finops_gateway::config::{Clerk, Snapshot};
 use finops_gateway::control::{demo, resolver};
 use finops_gateway::gateway::station::{self, Mail, Outfit};
 use finops_gateway::net::tls;
@@ -73,12 +74,14 @@ fn run() -> Result<ExitCode, String> {
     }
     let loaded = load(&flags.app_dir(&process_env), &process_env)
         .map_err(|unusable| unusable.to_string())?;
-    let snapshot = Arc::new(loaded.snapshot);
+    let (mut snapshot, mut clerk) = (loaded.snapshot, Clerk::default());
+    clerk.enact(&mut snapshot, unix_ms()).map_err(|faults| faults.to_string())?;
+    let snapshot = Arc::new(snapshot);
     for note in &snapshot.notes {
         log::warn(note, &[]);
     }
     let running = start(&flags, &snapshot)?;
-    control(&flags, running, snapshot, loaded.digest)?;
+    control(&flags, running, (snapshot, clerk), loaded.digest)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -208,7 +211,7 @@ fn in_use(address: SocketAddr) -> std::io::Result<()> {
 fn control(
     flags: &Arguments,
     running: Running,
-    snapshot: Arc<Snapshot>,
+    (snapshot, clerk): (Arc<Snapshot>, Clerk),
     digest: Option<blake3::Hash>,
 ) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -238,7 +241,7 @@ fn control(
             }
         };
         tokio::spawn(resolver::run(lookups, allowed, tell));
-        tokio::spawn(adopt(reloads, Arc::clone(&mail), current));
+        tokio::spawn(adopt(reloads, Arc::clone(&mail), current, clerk));
         if flags.command == Some(Command::Demo) {
             demo::run(address).await?;
         }
@@ -264,10 +267,17 @@ async fn adopt(
     reloads: flume::Receiver<Reload>,
     workers: Arc<[flume::Sender<Mail>]>,
     current: watch::Sender<Arc<Snapshot>>,
+    mut clerk: Clerk,
 ) {
     while let Ok(reload) = reloads.recv_async().await {
         match reload {
-            Reload::Fresh(snapshot) => {
+            Reload::Fresh(mut snapshot) => {
+                if let Err(faults) = clerk.enact(&mut snapshot, unix_ms()) {
+                    let faults = faults.to_string();
+                    log::error("configuration refused, nothing is changed", &[("faults", &faults)]);
+                    continue;
+                }
+                let snapshot: Arc<Snapshot> = snapshot.into();
                 for note in &snapshot.notes {
                     log::warn(note, &[]);
                 }

@@ -90,12 +90,17 @@ fn snapshot(file: File, notes: Vec<String>, outside: Outside<'_>, faults: &mut F
         server: server(file.server, outside, &root.key("server"), faults),
         pricing: pricing(file.framework, faults),
         governance: file.governance,
+        law: None,
+        routes: crate::route::Routes::default(),
         empty_lists,
         env_label: file.env_label.filter(|label| !label.is_empty()).map(Into::into),
         providers,
         notes,
     };
     super::check_governance::check(&snapshot, faults);
+    if faults.is_empty() {
+        super::enact::check(&snapshot, faults);
+    }
     snapshot
 }
 

@@ -6,6 +6,7 @@
 
 use crate::provider::header_filter::HeaderFilter;
 use crate::provider::{Provider, Secret, catalog};
+use crate::route::Routes;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod compile;
 mod compile_limits;
 pub mod cors;
+pub mod enact;
 pub mod fault;
 pub mod file;
 pub mod file_client;
@@ -34,6 +36,7 @@ pub mod supported;
 pub mod text;
 
 pub use cors::Cors;
+pub use enact::{Clerk, Law};
 pub use file_governance::Governance;
 
 /// Everything configured, checked. Built once per reload and shared by reference count; requests
@@ -44,9 +47,13 @@ pub struct Snapshot {
     pub providers: Providers,
     pub client: Client,
     pub server: Server,
-    /// As written, with references to the environment resolved; `govern` and `route` build their
-    /// tables from it.
+    /// As written, with references to the environment resolved; [`Clerk::enact`] builds `law` and
+    /// `routes` from it, and empties it.
     pub governance: Governance,
+    /// Absent where nobody's requests are governed.
+    pub law: Option<Law>,
+    /// Rules, and which provider serves a model that names none.
+    pub routes: Routes,
     pub pricing: Pricing,
     pub empty_lists: EmptyLists,
     /// A badge of at most ten characters (`env_label`).

@@ -13,7 +13,6 @@ use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::{Handle, Signals};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Editors write in several steps: this long nothing must have happened.
@@ -24,7 +23,8 @@ const MOST_EVENTS: usize = 50;
 /// What came of a change.
 #[derive(Debug)]
 pub enum Reload {
-    Fresh(Arc<Snapshot>),
+    /// Checked, and not in force yet.
+    Fresh(Box<Snapshot>),
     /// What was loaded before stays.
     Refused(Unusable),
 }
@@ -150,7 +150,7 @@ impl Reloader {
         }
         self.digest = Some(digest);
         Some(match read(&text, &self.dir, &self.file, env) {
-            Ok(loaded) => Reload::Fresh(Arc::new(loaded.snapshot)),
+            Ok(loaded) => Reload::Fresh(Box::new(loaded.snapshot)),
             Err(unusable) => Reload::Refused(unusable),
         })
     }

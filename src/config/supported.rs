@@ -38,6 +38,7 @@ const fn moot(path: &'static str, why: &'static str) -> Row {
 }
 
 const NO_STORE: &str = "nothing is stored by this version";
+const NO_QUEUE: &str = "requests are not queued in this version: each goes upstream at once";
 const NO_DASHBOARD: &str = "there is no dashboard in this version";
 
 /// Everything that is not there, in the order of the file.
@@ -65,6 +66,7 @@ pub const TABLE: &[Row] = &[
     refused("circuit_breaker_config"),
     refused("feature_flags"),
     // client
+    moot("client.drop_excess_requests", NO_QUEUE),
     moot("client.initial_pool_size", "nothing has to be pooled ahead here"),
     refused("client.prometheus_labels"),
     moot("client.disable_content_logging", "no content is logged by this version"),
@@ -103,10 +105,15 @@ pub const TABLE: &[Row] = &[
     refused_unless("client.mcp_tool_sync_interval", "10"),
     refused("client.mcp_disable_auto_tool_inject"),
     // framework
+    moot(
+        "framework.pricing.pricing_url",
+        "prices are those of the shipped table and of governance.pricing_overrides",
+    ),
     refused("framework.pricing.model_parameters_url"),
     refused("framework.pricing.mcp_library_url"),
     refused_unless("framework.pricing.mcp_library_sync_interval", "86400"),
     // providers
+    moot("providers.*.concurrency_and_buffer_size", NO_QUEUE),
     refused("providers.*.send_back_raw_request"),
     refused("providers.*.send_back_raw_response"),
     refused("providers.*.store_raw_request_response"),
@@ -128,7 +135,7 @@ pub const TABLE: &[Row] = &[
         "providers.*.keys[].vertex_key_config.force_single_region",
         "regions are never changed here",
     ),
-    // governance
+    // governance: usage is kept in memory, over reloads, until the process ends
     moot("governance.auth_config", NO_DASHBOARD),
     refused("governance.complexity_analyzer_config"),
     refused("governance.business_units"),

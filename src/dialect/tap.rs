@@ -5,15 +5,14 @@
 //! name or by a search for a few bytes. Never: copies or allocates for a frame of text, or
 //! touches the bytes.
 
-use super::{Decoder, Dialect};
-use crate::chat::{Event, Fault, Stop, Usage};
+use super::{Decoder, Dialect, anthropic_response, openai_chat_usage};
+use crate::chat::{Event, Fault, Stop, StopReason, Usage};
 use crate::wire::frames::Frame;
 use crate::wire::json_read;
 use crate::wire::json_scan::{self, DEPTH_MAX, Span};
 use base64::Engine;
 use memchr::memmem;
 use std::borrow::Cow;
-use std::fmt::Write;
 
 /// The base64 characters at the start of a Bedrock chunk that tell its event's type.
 const PEEKED: usize = 64;
@@ -119,9 +118,11 @@ impl Tap {
 
     /// Takes a whole answer.
     pub fn message(&mut self, body: &str) {
+        if let Some(seen) = facts(self.dialect, body) {
+            self.seen = seen;
+            return;
+        }
         let Self { dialect, seen, .. } = self;
-        let facts = facts(*dialect, body);
-        let body = facts.as_deref().unwrap_or(body);
         super::decode_message(*dialect, body, &mut |event| seen.note(event));
     }
 
@@ -264,43 +265,61 @@ fn find(bytes: &[u8], word: &[u8]) -> bool {
     memmem::find(bytes, word).is_some()
 }
 
-/// A whole answer without what was said: the members that the tap reads, found by one scan. `None`
-/// where the answer is of another shape, and has to be read in full.
-fn facts(dialect: Dialect, body: &str) -> Option<String> {
+/// What the tap wants of a whole answer, found by one scan and without reading what was said. `None`
+/// where the answer is of an unusual shape, and has to be read in full.
+fn facts(dialect: Dialect, body: &str) -> Option<Seen> {
     let bytes = body.as_bytes();
-    let span = |span: Option<Span>| span.and_then(|span| body.get(span.start..span.end));
-    let mut out = String::with_capacity(512);
-    match dialect {
+    let value = |span: Option<Span>| span.and_then(|span| body.get(span.start..span.end));
+    let text = |span: Option<Span>| value(span).and_then(json_read::text).map(Cow::into_owned);
+    let (id, model, usage, reason) = match dialect {
         Dialect::Anthropic => {
             let wanted = ["error", "id", "model", "stop_reason", "stop_sequence", "usage"];
             let [error, id, model, reason, sequence, usage] =
-                json_scan::scan(bytes, DEPTH_MAX, &wanted).ok()?.map(span);
-            let (id, model, usage, reason) = (id?, model?, usage?, reason?);
-            let sequence = sequence.unwrap_or("null");
-            let _infallible = write!(
-                out,
-                r#"{{"type":"message","role":"assistant","content":[],"id":{id},"model":{model},"stop_reason":{reason},"stop_sequence":{sequence},"usage":{usage}}}"#
-            );
-            error.is_none().then_some(out)
+                json_scan::scan(bytes, DEPTH_MAX, &wanted).ok()?;
+            let reason = match value(reason)? {
+                "\"end_turn\"" => StopReason::EndTurn,
+                "\"tool_use\"" => StopReason::ToolUse,
+                "\"max_tokens\"" => StopReason::MaxTokens,
+                _ => return None,
+            };
+            if error.is_some() || value(sequence).is_some_and(|sequence| sequence != "null") {
+                return None;
+            }
+            (id, model, anthropic_response::usage_of(value(usage)?), reason)
         }
         Dialect::OpenAiChat => {
             let wanted = ["error", "id", "model", "choices", "usage"];
             let [error, id, model, choices, usage] =
-                json_scan::scan(bytes, DEPTH_MAX, &wanted).ok()?.map(span);
-            let (id, model, choices, usage) = (id?, model?, choices?, usage?);
-            // Inside a string its quotes would be escaped: this is a key. With several choices,
-            // the one that comes last is as good as any.
-            let at = memmem::rfind(choices.as_bytes(), FINISH.as_bytes())? + FINISH.len();
-            let value = choices.get(at..)?.trim_start().strip_prefix(':')?.trim_start();
-            let end = value.find([',', '}'])?;
-            let reason = value.get(..end)?.trim_end();
-            let _infallible = write!(
-                out,
-                r#"{{"id":{id},"model":{model},"choices":[{{"index":0,"message":{{"role":"assistant","content":""}},"finish_reason":{reason}}}],"usage":{usage}}}"#
-            );
-            error.is_none().then_some(out)
+                json_scan::scan(bytes, DEPTH_MAX, &wanted).ok()?;
+            let usage = value(usage).filter(|_| error.is_none())?;
+            let reason = finish_reason(value(choices)?)?;
+            (id, model, openai_chat_usage::usage_of(usage), reason)
         }
-        Dialect::OpenAiResponses | Dialect::Bedrock | Dialect::Gemini => None,
+        Dialect::OpenAiResponses | Dialect::Bedrock | Dialect::Gemini => return None,
+    };
+    Some(Seen {
+        usage,
+        stop: Some(Stop::of(reason)),
+        id: text(id).unwrap_or_default(),
+        model: text(model).unwrap_or_default(),
+        fault: None,
+        ended: true,
+    })
+}
+
+/// The plain ways in which the last of the choices may have ended. The key can't stand inside a
+/// string, where its quotes would be escaped.
+fn finish_reason(choices: &str) -> Option<StopReason> {
+    let at = memmem::rfind(choices.as_bytes(), FINISH.as_bytes())? + FINISH.len();
+    let value = choices.get(at..)?.trim_start().strip_prefix(':')?.trim_start();
+    if value.starts_with("\"stop\"") && !find(choices.as_bytes(), b"\"tool_calls\"") {
+        Some(StopReason::EndTurn)
+    } else if value.starts_with("\"length\"") {
+        Some(StopReason::MaxTokens)
+    } else if value.starts_with("\"tool_calls\"") {
+        Some(StopReason::ToolUse)
+    } else {
+        None
     }
 }
 
@@ -309,7 +328,7 @@ const FINISH: &str = "\"finish_reason\"";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{ErrorKind, StopReason};
+    use crate::chat::ErrorKind;
 
     fn event(data: &str) -> Frame<'_> {
         Frame { name: None, exception: false, data }
@@ -317,6 +336,33 @@ mod tests {
 
     fn named<'a>(name: &'a str, data: &'a str) -> Frame<'a> {
         Frame { name: Some(name), exception: false, data }
+    }
+
+    #[test]
+    fn a_whole_answer_tells_the_same_by_a_scan_as_when_read_in_full() {
+        let bodies = [
+            (
+                Dialect::Anthropic,
+                r#"{"id":"m","type":"message","role":"assistant","model":"c","content":[{"type":"text","text":"\"usage\""}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":3,"cache_read_input_tokens":2,"output_tokens":5}}"#,
+            ),
+            (
+                Dialect::OpenAiChat,
+                r#"{"id":"c","object":"chat.completion","created":1,"model":"g","choices":[{"index":0,"message":{"role":"assistant","content":"\"finish_reason\":\"length\""},"finish_reason" : "stop"}],"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13,"prompt_tokens_details":{"cached_tokens":2}}}"#,
+            ),
+            (
+                Dialect::OpenAiChat,
+                r#"{"id":"c","model":"g","choices":[{"finish_reason":"tool_calls","index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"t","type":"function","function":{"name":"f","arguments":"{}"}}]}}],"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13}}"#,
+            ),
+        ];
+        for (dialect, body) in bodies {
+            let quick = facts(dialect, body).unwrap();
+            let mut full = Seen::default();
+            super::super::decode_message(dialect, body, &mut |event| full.note(event));
+            assert_eq!(
+                (&quick.usage, &quick.stop, &quick.id, &quick.model),
+                (&full.usage, &full.stop, &full.id, &full.model),
+            );
+        }
     }
 
     #[test]

@@ -26,8 +26,11 @@ impl Tally {
     pub fn take_tap(&mut self, tap: &Tap, events: u64) {
         self.events = events;
         self.stop = tap.stop().map(|stop| stop.reason);
-        if self.stop.is_some() || tap.saw_end() || tap.fault().is_some() {
+        // Also of a stream that is not over: its client may leave, and what it used is charged.
+        if *tap.usage() != self.usage {
             self.usage.merge(tap.usage());
+        }
+        if self.stop.is_some() || tap.saw_end() || tap.fault().is_some() {
             self.fault = tap.fault().cloned();
         }
     }
@@ -43,8 +46,10 @@ impl Tally {
 
     pub fn take_stream(&mut self, transcoder: &Transcoder, events: u64) {
         self.events = events;
-        if transcoder.ended() {
+        if *transcoder.usage() != self.usage {
             self.usage.merge(transcoder.usage());
+        }
+        if transcoder.ended() {
             self.stop = transcoder.stop().map(|stop| stop.reason);
             self.fault = transcoder.fault().cloned();
         }

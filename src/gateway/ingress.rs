@@ -14,6 +14,7 @@ use crate::wire::frames::Framing;
 use crate::wire::http1::{self, Method};
 use crate::wire::json_read;
 use crate::wire::json_scan::{self, Span};
+use crate::wire::json_splice;
 
 /// Whose paths are served under a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +139,9 @@ pub struct Ask {
     /// As the client named it.
     pub model: String,
     pub stream: bool,
+    /// Other places to try, as `provider/model`; the gateway's own field, which stays here. Empty
+    /// for Anthropic's field of that name, which holds objects or a string and travels on.
+    pub fallbacks: Vec<String>,
     /// Where members stand that may have to be spliced; the body is not scanned again for them.
     pub spans: Spans,
 }
@@ -149,6 +153,7 @@ pub struct Spans {
     pub stream: Option<Span>,
     pub headers: Option<Span>,
     pub anthropic_version: Option<Span>,
+    pub stream_options: Option<Span>,
 }
 
 /// The mount of a path; for errors, too, since every error speaks its dialect.
@@ -332,30 +337,61 @@ pub fn ask(incoming: &Incoming, call: &Call) -> Result<Ask, Failure> {
 }
 
 fn ask_of(body: &[u8], wants_model: bool) -> Result<Ask, Failure> {
-    let wanted = ["model", "stream", "headers", "anthropic_version"];
+    let wanted = ["model", "stream", "headers", "anthropic_version", "stream_options", "fallbacks"];
     let found = json_scan::scan(body, json_scan::DEPTH_MAX, &wanted);
-    let [model, stream, headers, anthropic_version] = found.map_err(|fault| {
-        let what = if body.is_empty() { "the body is empty" } else { fault.what };
-        Failure::invalid(format!("the request body is not valid JSON: {what} at byte {}", fault.at))
-    })?;
-    let spans = Spans { model, stream, headers, anthropic_version };
+    let [model, stream, headers, anthropic_version, stream_options, fallbacks] =
+        found.map_err(|fault| {
+            let what = if body.is_empty() { "the body is empty" } else { fault.what };
+            Failure::invalid(format!(
+                "the request body is not valid JSON: {what} at byte {}",
+                fault.at
+            ))
+        })?;
+    let spans = Spans { model, stream, headers, anthropic_version, stream_options };
     let value = |span: Span| body.get(span.start..span.end);
     let stream = match stream.and_then(value) {
         None | Some(b"false" | b"null") => false,
         Some(b"true") => true,
         Some(_) => return Err(Failure::invalid("stream: must be a boolean")),
     };
+    let fallbacks = fallbacks.and_then(value).map_or_else(Vec::new, own_fallbacks);
     if !wants_model {
-        return Ok(Ask { model: String::new(), stream, spans });
+        return Ok(Ask { model: String::new(), stream, fallbacks, spans });
     }
     let Some(raw) = model.and_then(value) else {
         return Err(Failure::invalid("model: field required"));
     };
     let text = std::str::from_utf8(raw).ok().and_then(json_read::text);
     match text.filter(|model| !model.trim().is_empty()) {
-        Some(model) => Ok(Ask { model: model.into_owned(), stream, spans }),
+        Some(model) => Ok(Ask { model: model.into_owned(), stream, fallbacks, spans }),
         None => Err(Failure::invalid("model: must be a string that is not empty")),
     }
+}
+
+/// Takes the gateway's own `fallbacks` out of the body, so that no upstream sees them.
+///
+/// # Errors
+/// 400 when the body is none that can be spliced.
+pub fn take_fallbacks(incoming: &mut Incoming, call: &Call, ask: &mut Ask) -> Result<(), Failure> {
+    if ask.fallbacks.is_empty() {
+        return Ok(());
+    }
+    let mut body = incoming.body().to_vec();
+    json_splice::remove_member(&mut body, "fallbacks")
+        .map_err(|misfit| Failure::invalid(misfit.to_string()))?;
+    incoming.buf.truncate(incoming.body_start);
+    incoming.buf.extend_from_slice(&body);
+    // The other members stand elsewhere now.
+    ask.spans = self::ask(incoming, call)?.spans;
+    Ok(())
+}
+
+/// A list of nothing but strings is the gateway's own.
+fn own_fallbacks(raw: &[u8]) -> Vec<String> {
+    let items = std::str::from_utf8(raw).map(json_read::items).into_iter().flatten();
+    let texts: Option<Vec<_>> =
+        items.map(|raw| json_read::text(raw).map(Cow::into_owned)).collect();
+    texts.unwrap_or_default()
 }
 
 #[cfg(test)]

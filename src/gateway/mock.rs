@@ -68,6 +68,7 @@ pub async fn serve(
         heartbeat: visit.snapshot.client.heartbeat,
         counters: &visit.core.counters,
         loss: &loss,
+        usage_hidden: false,
     };
     let mut head = Head::new(visit.terms, 200);
     head.header("content-type", voice.stream_type().as_bytes())

@@ -5,11 +5,15 @@
 //! Never: answers twice, or accounts twice or not at all; holds a lock or calls another core.
 
 pub mod account;
+pub mod attempts;
+pub mod authority;
 pub mod connection;
 pub mod exchange;
 pub mod failure;
 pub mod identity;
 pub mod ingress;
+pub mod itinerary;
+pub mod metering;
 pub mod mock;
 pub mod models;
 pub mod outgoing;
@@ -32,13 +36,15 @@ use crate::dialect::Reply;
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::net::upstream::{HEADROOM, Pool, READ};
 use crate::observe::{Counters, Registry};
-use crate::provider::{Key, Operation, Provider, endpoint, model_name};
+use crate::provider::{Operation, Provider, endpoint, model_name};
+use crate::route::Health;
 use crate::wire::frames::{Frames, Framing};
 use crate::worker::Seat;
 use crate::worker::buffers::Buffers;
 use crate::worker::clock::Clock;
 
 use account::Tally;
+use attempts::{Errand, Site};
 use exchange::{Answer, Halt};
 use failure::Failure;
 use ingress::{Ask, Mount, Route, Target};
@@ -62,6 +68,10 @@ pub struct Core {
     /// No new requests; connections end after the answer under way.
     pub draining: Cell<bool>,
     pub open: Cell<usize>,
+    /// What this worker has learnt of providers and keys.
+    pub health: RefCell<Health>,
+    /// Whether there is anything in it.
+    pub ailing: Cell<bool>,
 }
 
 impl Core {
@@ -82,7 +92,14 @@ impl Core {
             snapshot: RefCell::new(Rc::new(InForce(snapshot))),
             draining: Cell::new(false),
             open: Cell::new(0),
+            health: RefCell::new(Health::default()),
+            ailing: Cell::new(false),
         })
+    }
+
+    /// For [`Health`]: milliseconds since the worker's start.
+    pub fn coarse_now(&self) -> i64 {
+        i64::try_from(self.clock.coarse_ms()).unwrap_or(i64::MAX)
     }
 
     /// The configuration in force; a request keeps the one that it began with.
@@ -133,6 +150,8 @@ pub struct Scene<'a> {
     pub heartbeat: Duration,
     pub counters: &'a Arc<Counters>,
     pub loss: &'a Loss,
+    /// The upstream was asked for usage that the client did not ask for.
+    pub usage_hidden: bool,
 }
 
 impl<'a> Scene<'a> {
@@ -144,6 +163,11 @@ impl<'a> Scene<'a> {
         }
         self.add_headers(&mut head);
         head
+    }
+
+    /// Whether the stream's bytes can go to the client as they come.
+    fn passes_bytes(&self, framing: Framing) -> bool {
+        framing == self.voice.framing && framing == Framing::Sse && !self.usage_hidden
     }
 
     fn add_headers(&self, head: &mut Head<'_>) {
@@ -234,27 +258,28 @@ impl Visit<'_> {
                 models::retrieve(self, client, incoming, id).await
             }
             Operation::Chat | Operation::CountTokens => {
-                let ask = ingress::ask(incoming, call)?;
+                let mut ask = ingress::ask(incoming, call)?;
+                ingress::take_fallbacks(incoming, call, &mut ask)?;
                 let voice = Voice::of(call, &ask.model, incoming.body())?;
                 tally.client = Some(voice.dialect);
                 let visit = Visit { voice, ..*self };
-                visit.ask(client, incoming, call.operation, &ask, &route.query, tally).await
+                let errand = Errand::new(call.operation, voice.dialect, &ask, &route.query);
+                attempts::run(&visit, client, incoming, &errand, tally).await
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the facts of one request, each used once")]
-    async fn ask(
+    /// One attempt, at one provider with one key.
+    async fn attempt(
         &self,
         client: &mut ClientConn,
         incoming: &mut Incoming,
-        operation: Operation,
-        ask: &Ask,
-        query: &str,
+        errand: &Errand<'_>,
+        site: &Site<'_>,
         tally: &mut Tally,
     ) -> Result<(), Halt> {
-        let (provider, model) = self.provider_of(&ask.model)?;
-        let key = self.key_of(provider, model)?;
+        let Errand { operation, ask, query, .. } = *errand;
+        let Site { provider, model, key, .. } = *site;
         if provider.row.in_process {
             if operation == Operation::CountTokens {
                 return own::estimate(self, client, incoming).await;
@@ -279,6 +304,8 @@ impl Visit<'_> {
         let course = Course {
             provider,
             key,
+            direct: site.direct,
+            metered: site.metered,
             model: endpoint.model,
             operation,
             query: if same { query } else { "" },
@@ -302,8 +329,12 @@ impl Visit<'_> {
         let mut loss = Loss::default();
         let mut reply = Reply::default();
         let same = self.voice.is(course.endpoint.dialect);
+        let chat = same && course.endpoint.dialect == Dialect::OpenAiChat;
+        let metered = chat && ask.stream && course.metered;
+        let options = metered.then(|| metering::stream_options(ask, incoming.body())).flatten();
         let body = if same {
-            outgoing::identity_body(course, &ask.spans, incoming.body())?
+            let options = options.as_deref();
+            outgoing::identity_body(course, &ask.spans, options, incoming.body())?
         } else {
             let mut request = self.voice.decode(incoming.body(), &mut loss)?;
             request.model = course.model.into();
@@ -331,6 +362,7 @@ impl Visit<'_> {
             heartbeat: self.snapshot.client.heartbeat,
             counters: &core.counters,
             loss: &loss,
+            usage_hidden: options.is_some(),
         };
         tally.status = answer.head.status;
         if !(200..300).contains(&answer.head.status) {
@@ -339,7 +371,7 @@ impl Visit<'_> {
         let streamed = answer.header("content-type").is_some_and(|kind| kind.contains("event"));
         let framing = if streamed { course.endpoint.framing } else { Framing::Sse };
         match (same, ask.stream && streamed) {
-            (true, true) if framing == self.voice.framing && framing == Framing::Sse => {
+            (true, true) if scene.passes_bytes(framing) => {
                 identity::stream(core, client, &scene, answer, tally).await
             }
             (true, true) => reframe::stream(core, client, &scene, answer, framing, tally).await,
@@ -378,6 +410,11 @@ impl Visit<'_> {
         if let Some(provider) = providers.get(name) {
             return Ok((provider, model));
         }
+        Err(self.not_configured(name))
+    }
+
+    fn not_configured(&self, name: &str) -> Failure {
+        let providers = &self.snapshot.providers;
         let configured: Vec<_> = providers.iter().map(|provider| &*provider.name).collect();
         let message = format!(
             "the provider {name} is not configured; configured are: {}. A model is named \
@@ -385,28 +422,7 @@ impl Visit<'_> {
             configured.join(", "),
             providers.known_names().collect::<Vec<_>>().join(", ")
         );
-        Err(Failure::invalid(message))
-    }
-
-    /// A key of the provider that serves the model, drawn by weight.
-    fn key_of<'p>(&self, provider: &'p Provider, model: &str) -> Result<Option<&'p Key>, Failure> {
-        let fits = |key: &&Key| key.enabled && key.weight > 0.0 && model_name::serves(key, model);
-        let total: f64 = provider.keys.iter().filter(fits).map(|key| key.weight).sum();
-        let mut draw = fastrand::f64() * total;
-        let mut last = None;
-        for key in provider.keys.iter().filter(fits) {
-            last = Some(key);
-            draw -= key.weight;
-            if draw <= 0.0 {
-                break;
-            }
-        }
-        if last.is_none() && !provider.keyless && !provider.keys.is_empty() {
-            let message =
-                format!("no key of the provider {} serves the model {model}", provider.name);
-            return Err(Failure::invalid(message));
-        }
-        Ok(last)
+        Failure::invalid(message)
     }
 
     fn reply(&self, ask: &Ask, request: &crate::chat::Request<'_>, body: &[u8]) -> Reply {

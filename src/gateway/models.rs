@@ -4,13 +4,14 @@
 //! be used as it is. A provider that can't be asked is left out and named in `x-bf-dropped`.
 //! Never: fails as a whole because one provider does.
 
+use super::authority;
 use super::exchange::{self, Halt};
-use super::failure::Failure;
+use super::failure::{Failure, Whose};
 use super::outgoing::{self, Course};
 use super::outlet;
 use super::reply::Head;
 use super::{Visit, mock};
-use crate::chat::{Dialect, Loss, Reason};
+use crate::chat::{Dialect, ErrorKind, Loss, Reason};
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::net::upstream::HEADROOM;
 use crate::provider::{Operation, Provider, endpoint};
@@ -32,17 +33,23 @@ struct Model {
     created: u64,
 }
 
-/// `GET …/models`.
+/// `GET …/models`: what the caller may use of them.
 pub async fn list(
     visit: &Visit<'_>,
     client: &mut ClientConn,
     incoming: &mut Incoming,
 ) -> Result<(), Halt> {
+    let pass = authority::identify(visit.core, visit.snapshot, incoming)?;
     let mut models = Vec::new();
     let mut loss = Loss::default();
     for provider in &visit.snapshot.providers {
+        if !pass.may_ask(provider) {
+            continue;
+        }
         match of_provider(visit, client, incoming, provider).await {
-            Ok(more) => models.extend(more),
+            Ok(more) => models.extend(more.into_iter().filter(|model| {
+                pass.may_use(provider, model.id.get(provider.name.len() + 1..).unwrap_or_default())
+            })),
             Err(Halt::Gone) => return Err(Halt::Gone),
             Err(Halt::Failed(_)) => loss.push(&provider.name, Reason::Unsupported),
         }
@@ -66,7 +73,13 @@ pub async fn retrieve(
     incoming: &mut Incoming,
     id: &str,
 ) -> Result<(), Halt> {
+    let pass = authority::identify(visit.core, visit.snapshot, incoming)?;
     let (provider, model) = visit.provider_of(id)?;
+    if !pass.may_use(provider, model) {
+        let message =
+            format!("model_blocked: the virtual key may not use {}/{model}", provider.name);
+        return Err(Failure::new(403, ErrorKind::Permission, Whose::Policy, message).into());
+    }
     let wanted = format!("{}/{model}", provider.name);
     let models = of_provider(visit, client, incoming, provider).await?;
     let Some(found) = models.iter().find(|model| model.id == wanted) else {
@@ -93,7 +106,17 @@ async fn of_provider(
         .map_err(|error| Failure::invalid(error.to_string()))?;
     let absolute = provider.network.transport.proxy.is_some() && !endpoint.origin.tls;
     let operation = Operation::ListModels;
-    let course = Course { provider, key, model: "", operation, query: "", absolute, endpoint };
+    let course = Course {
+        provider,
+        key,
+        direct: None,
+        metered: false,
+        model: "",
+        operation,
+        query: "",
+        absolute,
+        endpoint,
+    };
     let filter = &visit.snapshot.client.header_filter;
     let mut parcel = outgoing::parcel(&course, incoming, filter, Some(Vec::new()))?;
     let origin = &course.endpoint.origin;

@@ -7,6 +7,7 @@
 
 use smallvec::SmallVec;
 
+use super::authority::Direct;
 use super::exchange::Parcel;
 use super::failure::{Failure, Whose};
 use super::ingress::Spans;
@@ -16,7 +17,7 @@ use crate::dialect;
 use crate::net::client_conn::Incoming;
 use crate::provider::credentials::{self, Credited};
 use crate::provider::header_filter::HeaderFilter;
-use crate::provider::{Endpoint, Envelope, Key, Operation, Origin, Provider};
+use crate::provider::{Endpoint, Envelope, Key, Operation, Origin, Provider, Secret};
 use crate::wire::http1;
 use crate::wire::json_splice::{self, Edit};
 
@@ -28,6 +29,10 @@ const USER_AGENT: &str = concat!("finops-gateway/", env!("CARGO_PKG_VERSION"));
 pub struct Course<'p> {
     pub provider: &'p Provider,
     pub key: Option<&'p Key>,
+    /// The client's own credential, in the place of the key's.
+    pub direct: Option<&'p Direct>,
+    /// A limit has to know the usage.
+    pub metered: bool,
     pub endpoint: Endpoint<'p>,
     pub operation: Operation,
     /// The model in the provider's own terms.
@@ -38,21 +43,27 @@ pub struct Course<'p> {
     pub absolute: bool,
 }
 
-/// The client's body for an upstream of the same dialect.
+/// The client's body for an upstream of the same dialect; with other `stream_options`, where these
+/// are given.
 ///
 /// # Errors
 /// 400 when the body is none that can be spliced.
 pub fn identity_body(
     course: &Course<'_>,
     spans: &Spans,
+    stream_options: Option<&[u8]>,
     body: &[u8],
 ) -> Result<Option<Vec<u8>>, Failure> {
-    let &Spans { model, stream, headers, anthropic_version: version } = spans;
+    let &Spans { model, stream, headers, anthropic_version: version, .. } = spans;
     let mut quoted = Vec::with_capacity(course.model.len() + 2);
     crate::wire::json_write::string(&mut quoted, course.model);
     let mut edits: Vec<Edit<'_>> = Vec::new();
     // A key that a client put into its body by mistake must not travel (clients.md §0.2).
     edits.extend(headers.map(|value| Edit::Remove { value }));
+    edits.extend(stream_options.map(|with| match spans.stream_options {
+        Some(value) => Edit::Replace { value, with },
+        None => Edit::Insert { name: "stream_options", value: with },
+    }));
     let added;
     match course.endpoint.envelope {
         Envelope::Plain | Envelope::ModelInPath => {
@@ -122,16 +133,7 @@ pub fn parcel(
         return Err(Failure::invalid("the model's name can't stand in a request line"));
     }
     http1::header(&mut head, "host", host(origin).as_bytes());
-    let credited = credentials::headers(
-        course.provider,
-        course.key,
-        &course.endpoint,
-        None,
-        &mut |name, value| {
-            http1::header(&mut head, name, value.as_bytes());
-        },
-    );
-    match credited {
+    match credit(course, &mut head) {
         Credited::Complete => {}
         Credited::NeedsKey | Credited::NeedsToken | Credited::Sign => {
             return Err(no_credential(course.provider));
@@ -148,6 +150,25 @@ pub fn parcel(
         None => (std::mem::take(&mut incoming.buf), incoming.body_start),
     };
     Ok(Parcel { head, buf, start, head_only: false })
+}
+
+/// Writes the credential: the configured key's, or the client's own where it may bring one.
+fn credit(course: &Course<'_>, head: &mut Vec<u8>) -> Credited {
+    let mut say = |name: &str, value: &str| {
+        http1::header(head, name, value.as_bytes());
+    };
+    let own = match course.direct {
+        Some(Direct::OAuth(token)) => {
+            say("authorization", &format!("Bearer {token}"));
+            return Credited::Complete;
+        }
+        Some(Direct::Key(value)) => {
+            Some(Key { value: Secret::new(value.clone()), ..Key::named("direct") })
+        }
+        None => None,
+    };
+    let key = own.as_ref().or(course.key);
+    credentials::headers(course.provider, key, &course.endpoint, None, &mut say)
 }
 
 fn no_credential(provider: &Provider) -> Failure {

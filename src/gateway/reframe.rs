@@ -9,7 +9,7 @@ use super::exchange::{Answer, Halt};
 use super::failure::Failure;
 use super::identity::{EVENT_MAX, cut};
 use super::transcode::head;
-use super::{Core, Scene};
+use super::{Core, Scene, metering};
 use crate::dialect::{Tap, bedrock_invoke};
 use crate::net::client_conn::ClientConn;
 use crate::net::upstream::{HEADROOM, READ};
@@ -79,7 +79,9 @@ pub async fn stream(
         let fed = splitter.feed(buf.get(fresh..).unwrap_or_default(), &mut |frame| {
             events += 1;
             tap.frame(frame);
-            bedrock_invoke::reframe(scene.upstream, frame, &mut frames);
+            if !(scene.usage_hidden && metering::is_usage_alone(frame.data)) {
+                bedrock_invoke::reframe(scene.upstream, frame, &mut frames);
+            }
         });
         tally.take_tap(&tap, events);
         if let (false, Some(fault)) = (outlet.committed(), tap.fault()) {

@@ -103,6 +103,7 @@ pub struct ClientConn {
     reading: Option<Reading>,
     closed: bool,
     spare: Vec<u8>,
+    answered: bool,
     writer: Writer,
     pub alarm: Alarm,
 }
@@ -117,6 +118,7 @@ impl ClientConn {
             reading: None,
             closed: false,
             spare,
+            answered: false,
             writer,
             alarm,
         }
@@ -202,6 +204,11 @@ impl ClientConn {
         .await
     }
 
+    /// Whether anything of an answer to the request under way has been sent.
+    pub fn has_answered(&self) -> bool {
+        self.answered
+    }
+
     /// Whether bytes of a next request are already here.
     pub fn has_input(&self) -> bool {
         !self.buf.is_empty()
@@ -240,6 +247,7 @@ impl ClientConn {
             Err(Some(refusal)) => return Err(self.refused(refusal)),
             Err(None) => return Err(NoRequest::Closed),
         };
+        self.answered = false;
         let mut buf = std::mem::take(&mut self.buf);
         self.buf = std::mem::take(&mut self.spare);
         self.buf.clear();
@@ -352,6 +360,7 @@ impl ClientConn {
         limit: Duration,
     ) -> Result<Vec<u8>, Interrupt> {
         self.alarm.set(limit);
+        self.answered = true;
         let Self { writer, .. } = self;
         let mut writing = pin!(writer.write(buf, start));
         let alarm = &self.alarm;

@@ -45,8 +45,11 @@ impl Catalogue {
         }
     }
 
+    /// By the whole name, or by the name without its date: tables list families, clients often
+    /// name a release (`claude-sonnet-4-5-20250929`).
     pub fn providers(&self, model: &str) -> &[Box<str>] {
-        self.0.get(model).map_or(&[], Vec::as_slice)
+        let found = self.0.get(model).or_else(|| self.0.get(undated(model)?));
+        found.map_or(&[], Vec::as_slice)
     }
 
     pub fn serves(&self, provider: &str, model: &str) -> bool {
@@ -62,7 +65,52 @@ impl Catalogue {
     }
 }
 
+/// Without `-20250929`, `-2025-04-14` or `-latest` at its end, if it has one of them.
+fn undated(model: &str) -> Option<&str> {
+    if let Some(plain) = model.strip_suffix("-latest") {
+        return Some(plain);
+    }
+    [9, 11].into_iter().find_map(|length| {
+        let (plain, date) = model.split_at_checked(model.len().checked_sub(length)?)?;
+        let digits = date.bytes().filter(u8::is_ascii_digit).count();
+        let shaped = date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        (shaped && digits == 8 && date.starts_with('-')).then_some(plain)
+    })
+}
+
 /// Whether a key of the provider names the model, by an alias in any case.
 pub(super) fn listed(provider: &Provider, model: &str) -> bool {
     provider.keys.iter().any(|key| alias_of(key, model).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{Alias, Key, catalog};
+
+    #[test]
+    fn releases_are_found_by_their_family_and_aliases_by_name() {
+        let alias =
+            Alias { alias: "fast".into(), model_id: "gpt-4o-mini".into(), ..Alias::default() };
+        let only = ModelList::Only(vec!["*".into(), "ft:gpt-4o:me".into()]);
+        let keys = vec![Key { aliases: vec![alias], models: only, ..Key::named("k") }];
+        let row = |name| catalog::row(name).unwrap();
+        let openai = Provider { keys, ..Provider::of(row("openai")) };
+        let anthropic = Provider::of(row("anthropic"));
+        let known = [("anthropic", "claude-sonnet-4-5"), ("openai", "gpt-4.1"), ("xai", "grok-4")];
+        let catalogue = Catalogue::build([&openai, &anthropic], known);
+        for (model, provider) in [
+            ("claude-sonnet-4-5", "anthropic"),
+            ("claude-sonnet-4-5-20250929", "anthropic"),
+            ("claude-sonnet-4-5-latest", "anthropic"),
+            ("gpt-4.1-2025-04-14", "openai"),
+            ("fast", "openai"),
+            ("ft:gpt-4o:me", "openai"),
+        ] {
+            assert!(catalogue.serves(provider, model), "{model}");
+        }
+        for model in ["grok-4", "*", "claude-sonnet-4-5-2025", "gpt-4.1-mini", "-20250929", ""] {
+            assert!(catalogue.providers(model).is_empty(), "{model}");
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub struct Start {
     pub arguments: Vec<String>,
     /// `host:port` of the providers `openai` and `anthropic`.
     pub upstream: Option<String>,
+    /// A whole `config.json` in the place of all that; `@UPSTREAM@` becomes `upstream`.
+    pub config: Option<String>,
     /// Files to put into the folder.
     pub files: Vec<(&'static str, String)>,
 }
@@ -33,6 +35,9 @@ impl Start {
 
     fn config(&self, folder: &Path) -> String {
         let upstream = self.upstream.as_deref().unwrap_or("127.0.0.1:1");
+        if let Some(config) = &self.config {
+            return config.replace("@UPSTREAM@", upstream);
+        }
         let client = &self.client;
         let comma = if self.network.is_empty() { "" } else { "," };
         let provider = |key: &str| {
@@ -63,10 +68,12 @@ impl Start {
         }
         let port = free_port();
         let log = File::create(folder.join("log")).unwrap();
+        let own_workers = self.arguments.iter().any(|argument| argument == "--workers");
         let process = Command::new(env!("CARGO_BIN_EXE_finops-gateway"))
             .arg("--app-dir")
             .arg(&folder)
-            .args(["--port", &port.to_string(), "--workers", "1"])
+            .args(["--port", &port.to_string()])
+            .args(if own_workers { &[][..] } else { &["--workers", "1"] })
             .args(&self.arguments)
             .env_clear()
             .env("HOME", &folder)

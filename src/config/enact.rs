@@ -1,0 +1,127 @@
+//! A checked configuration becomes law: tables of governance, rules, catalogue and prices.
+//!
+//! In: a [`Snapshot`], what the process remembers of the ones before ([`Clerk`]), and now. Out: the
+//! same snapshot with all that a request looks at. Usage goes on, a changed virtual key's old value
+//! stays good for its grace period, and the texts of virtual keys are forgotten. Belongs to the
+//! control thread. Never: called on the path of a request.
+
+use crate::config::compile::{Compiled, compile_amended};
+use crate::config::fault::Faults;
+use crate::config::file_governance::Enforcement;
+use crate::config::{Governance, Snapshot};
+use crate::govern::prices::Prices;
+use crate::govern::virtual_keys::Digest;
+use crate::govern::{Ledger, Plan, Tables};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What governs requests: the tables, and the prices that budgets are charged by.
+#[derive(Debug)]
+pub struct Law {
+    pub tables: Arc<Tables>,
+    pub prices: Prices,
+    /// A budget is enforced strictly: what a request may come to has to be estimated.
+    pub strict: bool,
+}
+
+/// What outlives a snapshot: the counters, and the values that virtual keys had.
+#[derive(Debug)]
+pub struct Clerk {
+    ledger: Ledger,
+    keys: HashMap<Box<str>, Value>,
+}
+
+/// The digest of a virtual key, and the one before with the time until which it is good.
+#[derive(Debug, Clone, Copy)]
+struct Value {
+    now: Digest,
+    before: Option<(Digest, i64)>,
+}
+
+impl Default for Clerk {
+    fn default() -> Self {
+        Self { ledger: Ledger::in_memory(), keys: HashMap::new() }
+    }
+}
+
+impl Clerk {
+    /// Puts the configuration in force: builds what requests look at.
+    ///
+    /// # Errors
+    /// What [`check`] has found before.
+    pub fn enact(&mut self, snapshot: &mut Snapshot, now: i64) -> Result<(), Faults> {
+        let Self { ledger, keys } = self;
+        let mut values = HashMap::new();
+        let grace = snapshot.client.vk_rotation_cooldown;
+        let mut rotated = |plan: &mut Plan| values = rotate(keys, plan, grace, now);
+        let compiled = compile_amended(snapshot, ledger, Prices::shipped(), now, &mut rotated)?;
+        let Compiled { tables, routes, prices } = compiled;
+        *keys = values;
+        let strict = is_strict(&snapshot.governance);
+        snapshot.law = governs(snapshot).then_some(Law { tables, prices, strict });
+        snapshot.routes = routes;
+        // Nothing reads it any more, and it holds the texts of virtual keys.
+        snapshot.governance = Governance::default();
+        Ok(())
+    }
+}
+
+/// A value that changed since the last configuration stays good for the grace period.
+fn rotate(
+    known: &HashMap<Box<str>, Value>,
+    plan: &mut Plan,
+    grace: Duration,
+    now: i64,
+) -> HashMap<Box<str>, Value> {
+    let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+    let keys = plan.virtual_keys.iter_mut();
+    keys.map(|key| {
+        let before = match known.get(&key.id) {
+            Some(known) if known.now != key.digest && grace > 0 => {
+                Some((known.now, now.saturating_add(grace)))
+            }
+            Some(known) => known.before.filter(|(_, until)| *until > now),
+            None => None,
+        };
+        key.previous = before;
+        (key.id.clone(), Value { now: key.digest, before })
+    })
+    .collect()
+}
+
+/// Checks what [`Clerk::enact`] is going to build, and throws it away.
+pub fn check(snapshot: &Snapshot, faults: &mut Faults) {
+    let mut ledger = Ledger::in_memory();
+    let built = compile_amended(snapshot, &mut ledger, Prices::default(), unix_ms(), &mut |_| {});
+    if let Err(found) = built {
+        faults.extend(found);
+    }
+}
+
+/// Now, as governance counts time.
+pub fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether there is anything to hold a request against.
+fn governs(snapshot: &Snapshot) -> bool {
+    let Snapshot { client, governance, .. } = snapshot;
+    client.enforce_auth
+        || client.allow_direct_keys
+        || !client.required_headers.is_empty()
+        || !governance.virtual_keys.is_empty()
+        || !governance.providers.is_empty()
+        || !governance.model_configs.is_empty()
+}
+
+fn is_strict(governance: &Governance) -> bool {
+    let configs = governance.virtual_keys.iter().flat_map(|key| &key.provider_configs);
+    let own = governance.virtual_keys.iter().map(|key| &key.budgets);
+    let own = own.chain(configs.map(|config| &config.budgets));
+    let own = own.chain(governance.teams.iter().map(|team| &team.budgets));
+    let own = own.chain(governance.customers.iter().map(|customer| &customer.budgets));
+    let mut all = own.flatten().chain(&governance.budgets);
+    all.any(|budget| budget.enforcement == Enforcement::Strict)
+}

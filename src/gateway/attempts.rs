@@ -1,0 +1,358 @@
+//! A request's attempts: one target after the other, one key after the other, until one answers.
+//!
+//! In: a call whose body is understood. Out: its answer, or the first error when all failed. Each
+//! target is admitted anew and settled once, whatever becomes of it. Where the client's first byte
+//! is sent, the choice is made: nothing is tried again after that. Never: decides what a failure
+//! means (`route::retry` does), or what a caller may do (`authority`).
+
+use super::Visit;
+use super::account::Tally;
+use super::authority::{self, Bill, Direct, Pass};
+use super::exchange::Halt;
+use super::failure::{Failure, Whose};
+use super::ingress::Ask;
+use super::itinerary::{self, Stop};
+use crate::chat::{Dialect, ErrorKind, Usage};
+use crate::net::client_conn::{ClientConn, Incoming};
+use crate::provider::{Key, Operation, Provider};
+use crate::route::health::Trouble;
+use crate::route::keys::{self, KeyAsk};
+use crate::route::retry::{self, Backoff, Cause, Retry, Standing};
+use crate::route::{KeyPin, NoKey, Place, Random, Session};
+use smallvec::SmallVec;
+use std::time::Duration;
+
+/// What a call wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Errand<'r> {
+    pub operation: Operation,
+    pub ask: &'r Ask,
+    /// Without its question mark.
+    pub query: &'r str,
+    /// As rules and prices name it.
+    pub request_type: &'static str,
+    /// Whom to send to the same place again.
+    pub session: Option<Session>,
+}
+
+impl<'r> Errand<'r> {
+    pub fn new(operation: Operation, dialect: Dialect, ask: &'r Ask, query: &'r str) -> Self {
+        let request_type = match (operation, dialect) {
+            (Operation::CountTokens, _) => "count_tokens",
+            (Operation::ListModels | Operation::RetrieveModel, _) => "list_models",
+            (Operation::Chat, Dialect::OpenAiResponses) => "responses",
+            (Operation::Chat, _) => "chat_completion",
+        };
+        Self { operation, ask, query, request_type, session: None }
+    }
+}
+
+/// Where one attempt goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Site<'a> {
+    pub provider: &'a Provider,
+    pub model: &'a str,
+    pub key: Option<&'a Key>,
+    /// The client's own credential, in the place of the key's.
+    pub direct: Option<&'a Direct>,
+    /// A limit wants to know the usage.
+    pub metered: bool,
+}
+
+/// Has a request answered.
+///
+/// # Errors
+/// The refusal, or the first target's failure.
+pub async fn run(
+    visit: &Visit<'_>,
+    client: &mut ClientConn,
+    incoming: &mut Incoming,
+    errand: &Errand<'_>,
+    tally: &mut Tally,
+) -> Result<(), Halt> {
+    let pass = authority::identify(visit.core, visit.snapshot, incoming)?;
+    let random = Random::new(fastrand::u64(..));
+    let errand = &Errand { session: session(incoming, &pass), ..*errand };
+    let stops = itinerary::plan(visit, &pass, incoming, errand, random)?;
+    let mut first: Option<Box<Failure>> = None;
+    for (at, stop) in stops.iter().enumerate() {
+        let journey = Journey {
+            visit,
+            pass: &pass,
+            errand,
+            stop,
+            direct: pass.direct.as_ref().filter(|direct| at == 0 && may_take(stop, direct)),
+            random: random.nth(u32::try_from(at).unwrap_or(0) + 16),
+            next_target: at + 1 < stops.len(),
+        };
+        match journey.travel(client, incoming, tally).await {
+            Err(Halt::Failed(failure)) => {
+                let refused = failure.whose == Whose::Policy && at == 0;
+                let failure = first.get_or_insert(failure);
+                if refused || client.has_answered() {
+                    return Err(Halt::Failed(failure.clone()));
+                }
+            }
+            other => return other,
+        }
+    }
+    match first {
+        Some(failure) => Err(Halt::Failed(failure)),
+        None => Err(Failure::invalid("there is no place to send this request to").into()),
+    }
+}
+
+/// Requests of one session go to the same provider and key, as long as these are well: prompt
+/// caches are theirs. Claude Code names its sessions by itself.
+fn session(incoming: &Incoming, pass: &Pass<'_>) -> Option<Session> {
+    let id = ["x-bf-session-id", "x-claude-code-session-id"]
+        .iter()
+        .find_map(|name| incoming.header(name))
+        .filter(|id| !id.is_empty() && id.len() <= 1024)?;
+    let off = incoming.header("x-bf-session-affinity") == Some("off");
+    let caller = pass.key.map_or("", |key| &key.id);
+    (!off).then(|| Session::of(&[caller, id]))
+}
+
+/// Whether the caller's credential is one of this place's vendor, as far as can be told.
+fn may_take(stop: &Stop<'_>, direct: &Direct) -> bool {
+    match direct {
+        Direct::OAuth(_) => stop.provider.row.name == "anthropic",
+        Direct::Key(_) => stop.own_choice && !stop.provider.row.in_process,
+    }
+}
+
+/// One target, with all its keys and retries.
+struct Journey<'j, 'v> {
+    visit: &'j Visit<'v>,
+    pass: &'j Pass<'v>,
+    errand: &'j Errand<'v>,
+    stop: &'j Stop<'v>,
+    direct: Option<&'j Direct>,
+    random: Random,
+    next_target: bool,
+}
+
+/// Which keys a target has left.
+#[derive(Debug, Default)]
+struct Keys {
+    /// Used since the list began anew.
+    used: SmallVec<[usize; 4]>,
+    /// No good for this request.
+    dead: SmallVec<[usize; 4]>,
+}
+
+impl Journey<'_, '_> {
+    /// Admits the request to this target, tries it, and charges for what it came to.
+    async fn travel(
+        &self,
+        client: &mut ClientConn,
+        incoming: &mut Incoming,
+        tally: &mut Tally,
+    ) -> Result<(), Halt> {
+        let provider = self.stop.provider;
+        let (mut keys, mut retries) = (Keys::default(), 0);
+        let mut at = self.choose(&keys, retries)?;
+        let bill = |at: Option<usize>| Bill {
+            provider,
+            key: at.and_then(|at| provider.keys.get(at)),
+            model: &self.stop.model,
+            request_type: self.errand.request_type,
+        };
+        let grant = self.pass.admit(&bill(at), incoming.body())?;
+        let metered = authority::is_metered(grant.as_ref());
+        let length = incoming.body().len();
+        loop {
+            tally.usage = Usage::default();
+            let site = Site {
+                provider,
+                model: &self.stop.model,
+                key: bill(at).key,
+                direct: self.direct,
+                metered,
+            };
+            let visit = self.visit;
+            let result = visit.attempt(client, incoming, self.errand, &site, tally).await;
+            let failure = match result {
+                Err(Halt::Failed(failure)) if !client.has_answered() => failure,
+                other => {
+                    let answered = other.is_ok() || client.has_answered();
+                    self.note_answer(at);
+                    self.pass.settle(visit.core, grant, &bill(at), (tally, answered, length));
+                    // What has begun cannot turn into an error any more: only end.
+                    return other.map_err(|_| Halt::Gone);
+                }
+            };
+            let next = self.after(&failure, at, &mut keys, retries);
+            // A body that was lost on the way cannot be sent again.
+            let next = if incoming.body().len() == length { next } else { Retry::Stop };
+            let wait = match next {
+                Retry::Same { after_ms } | Retry::NextKey { after_ms, .. } => after_ms,
+                Retry::NextTarget | Retry::Stop | Retry::Exhausted => {
+                    self.pass.settle(visit.core, grant, &bill(at), (tally, false, length));
+                    let exhausted = next == Retry::Exhausted && keys.dead.len() > 1;
+                    return Err(
+                        if exhausted { exhaustion(provider, &failure) } else { *failure }.into()
+                    );
+                }
+            };
+            retries += u32::from(!matches!(next, Retry::NextKey { dead: true, .. }));
+            if matches!(next, Retry::NextKey { .. }) {
+                at = self.choose(&keys, retries)?;
+            }
+            if wait > 0 {
+                let wait = Duration::from_millis(wait);
+                let limit = wait + Duration::from_secs(5);
+                let slept = client.guard(limit, monoio::time::sleep(wait)).await;
+                slept.map_err(|_| Halt::Gone)?;
+            }
+        }
+    }
+
+    /// The place of the key to use; `None` where none is needed, or there is none at all.
+    fn choose(&self, keys: &Keys, retries: u32) -> Result<Option<usize>, Failure> {
+        let provider = self.stop.provider;
+        if provider.keys.is_empty() {
+            return Ok(None);
+        }
+        let grant = self.pass.key.and_then(|key| key.provider(&provider.name));
+        let allowed = |key: &Key| {
+            grant.is_none_or(|grant| grant.keys.holds(&key.id) || grant.keys.holds(&key.name))
+        };
+        let mut spent = keys.used.clone();
+        spent.extend_from_slice(&keys.dead);
+        let core = self.visit.core;
+        let chosen = |spent: &[usize]| {
+            let ask = KeyAsk {
+                model: &self.stop.model,
+                allowed: &allowed,
+                pin: self.stop.pin.as_ref().map(KeyPin::as_ref),
+                session: self.errand.session,
+                batch: false,
+                spent,
+                random: self.random.nth(retries),
+            };
+            keys::choose(provider, &ask, &core.health.borrow(), core.coarse_now())
+        };
+        // When all were used, the used ones begin again; the dead stay dead.
+        let found = match chosen(&spent) {
+            Err(NoKey::AllSpent) => chosen(&keys.dead),
+            found => found,
+        };
+        match found {
+            Ok(at) => Ok(at),
+            // The client's own credential needs no key of ours.
+            Err(_) if self.direct.is_some() => Ok(None),
+            Err(why) => Err(self.no_key(why)),
+        }
+    }
+
+    fn no_key(&self, why: NoKey) -> Failure {
+        let name = &self.stop.provider.name;
+        let message = match why {
+            NoKey::NoneForModel => {
+                format!("no key of the provider {name} serves the model {}", self.stop.model)
+            }
+            why => format!("{name}: {why}"),
+        };
+        Failure::invalid(message)
+    }
+
+    /// What comes after a failure, by the matrix.
+    fn after(&self, failure: &Failure, at: Option<usize>, keys: &mut Keys, retries: u32) -> Retry {
+        let provider = self.stop.provider;
+        let cause = cause(failure);
+        self.note_failure(cause, at);
+        if let Some(at) = at {
+            let list = if cause == Cause::KeyDead { &mut keys.dead } else { &mut keys.used };
+            if !list.contains(&at) {
+                list.push(at);
+            }
+        }
+        let own_key = self.direct.is_none();
+        let unused = own_key && self.has_key(&[&keys.used[..], &keys.dead[..]].concat());
+        let live = own_key && self.has_key(&keys.dead);
+        let network = &provider.network;
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let backoff = Backoff {
+            initial_ms: millis(network.retry_backoff_initial),
+            max_ms: millis(network.retry_backoff_max),
+        };
+        let standing = Standing {
+            retries,
+            max_retries: network.max_retries,
+            unused_key: unused,
+            live_key: live,
+            next_target: self.next_target,
+        };
+        retry::after(cause, &standing, backoff, self.random.nth(1000 + retries))
+    }
+
+    /// Whether there is a key beside these.
+    fn has_key(&self, spent: &[usize]) -> bool {
+        let keys = Keys { used: SmallVec::new(), dead: SmallVec::from_slice(spent) };
+        matches!(self.choose(&keys, 0), Ok(Some(_)))
+    }
+
+    fn note_failure(&self, cause: Cause, at: Option<usize>) {
+        let (core, provider) = (self.visit.core, self.stop.provider);
+        let key = at.and_then(|at| provider.keys.get(at)).filter(|_| self.direct.is_none());
+        let (place, trouble) = match (cause, key) {
+            (Cause::Down, _) => (Place::provider(&provider.name), Trouble::Down),
+            (Cause::Limited { retry_after_ms }, Some(key)) => {
+                let retry_after_ms = retry_after_ms.and_then(|ms| i64::try_from(ms).ok());
+                (Place::key(&provider.name, &key.id), Trouble::Limited { retry_after_ms })
+            }
+            (Cause::KeyDead, Some(key)) => (Place::key(&provider.name, &key.id), Trouble::Refused),
+            _ => return,
+        };
+        core.ailing.set(true);
+        core.health.borrow_mut().failed(place, trouble, core.coarse_now());
+    }
+
+    /// An answer ends what a failure began; while nothing has failed there is nothing to note.
+    fn note_answer(&self, at: Option<usize>) {
+        let (core, provider) = (self.visit.core, self.stop.provider);
+        if !core.ailing.get() {
+            return;
+        }
+        let (now, mut health) = (core.coarse_now(), core.health.borrow_mut());
+        health.answered(Place::provider(&provider.name), 0.0, now);
+        if let Some(key) = at.and_then(|at| provider.keys.get(at)) {
+            health.answered(Place::key(&provider.name, &key.id), 0.0, now);
+        }
+    }
+}
+
+/// What kind of failure it was.
+fn cause(failure: &Failure) -> Cause {
+    match failure.whose {
+        Whose::Policy => Cause::Blocked,
+        Whose::Client => Cause::Rejected,
+        Whose::Upstream | Whose::Gateway => {
+            let header = |wanted: &str| {
+                let found = failure.headers.iter().find(|(name, _)| **name == *wanted);
+                found.and_then(|(_, value)| value.trim().parse::<f64>().ok())
+            };
+            let ms = header("retry-after-ms").or_else(|| Some(header("retry-after")? * 1000.0));
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "held to a day before"
+            )]
+            let retry_after_ms = ms.map(|ms| ms.clamp(0.0, 86_400_000.0) as u64);
+            Cause::of_answer(failure.status, &failure.fault.message, retry_after_ms)
+        }
+    }
+}
+
+/// Every key was refused: the caller's own is not to blame.
+fn exhaustion(provider: &Provider, last: &Failure) -> Failure {
+    let message = format!(
+        "upstream_credentials_exhausted: {} refused every key that may serve this request; last: {}",
+        provider.name, last.fault.message
+    );
+    let mut failure = Failure::new(502, ErrorKind::Api, Whose::Gateway, message);
+    failure.fault.code = Some("upstream_credentials_exhausted".into());
+    failure
+}
