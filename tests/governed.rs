@@ -446,6 +446,10 @@ fn a_strict_budget_is_never_overspent() {
     for thread in threads {
         thread.join().unwrap();
     }
+    // One after the other nothing is reserved beside: only a rest smaller than an estimate is refused.
+    while with_key(&gateway, MESSAGES, "sk-bf-dev", &ask("claude-sonnet-4-5")).status == 200 {
+        admitted.fetch_add(1, Ordering::Relaxed);
+    }
     let spent = admitted.load(Ordering::Relaxed) * 144;
     assert!(spent <= 10_000, "{spent} of 10,000 micro-dollars");
     assert!(spent > 9_000, "{spent}: what was reserved and not used is given back");
