@@ -20,6 +20,8 @@ use finops_gateway::net::tls;
 use finops_gateway::net::upstream::Lookup;
 use finops_gateway::observe::{Registry, log};
 use finops_gateway::worker::{self, Seat, ring};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 #[global_allocator]
@@ -80,9 +82,38 @@ fn run() -> Result<ExitCode, String> {
     for note in &snapshot.notes {
         log::warn(note, &[]);
     }
+    // Before anything listens: whoever can reach the gateway can also end it in an orderly way.
+    let (runtime, stop) = runtime().map_err(|error| format!("no control runtime: {error}"))?;
     let running = start(&flags, &snapshot)?;
-    control(&flags, running, (snapshot, clerk), loaded.digest)?;
+    control(&flags, (runtime, stop), running, (snapshot, clerk), loaded.digest)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The control thread's runtime, and the signals that end the process.
+fn runtime() -> std::io::Result<(Runtime, Stopping)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let entered = runtime.enter();
+    let stop = Stopping {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
+    drop(entered);
+    Ok((runtime, stop))
+}
+
+/// SIGTERM and SIGINT, noted from the moment this exists.
+struct Stopping {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stopping {
+    async fn asked(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// The workers, and the way to them.
@@ -210,14 +241,11 @@ fn in_use(address: SocketAddr) -> std::io::Result<()> {
 /// This thread's work until the process ends.
 fn control(
     flags: &Arguments,
+    (runtime, mut stop): (Runtime, Stopping),
     running: Running,
     (snapshot, clerk): (Arc<Snapshot>, Clerk),
     digest: Option<blake3::Hash>,
 ) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("no control runtime: {error}"))?;
     let Running { address, mail, lookups, threads } = running;
     let (changed, reloads) = flume::bounded(4);
     let dir = flags.app_dir(&process_env);
@@ -245,7 +273,7 @@ fn control(
         if flags.command == Some(Command::Demo) {
             demo::run(address).await?;
         }
-        let name = stop_signal().await.map_err(|error| error.to_string())?;
+        let name = stop.asked().await;
         log::info("draining", &[("signal", name)]);
         Ok::<_, String>(())
     })?;
@@ -309,14 +337,4 @@ fn may_mean(snapshot: &Snapshot, host: &str, address: IpAddr) -> bool {
         proxy.is_some_and(|proxy| &*proxy.origin.host == host)
     });
     resolver::may_mean(address, private || proxy)
-}
-
-async fn stop_signal() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
 }
