@@ -114,3 +114,26 @@ def test_starts_quickly(tmp_path):
     with Gateway(config("http://127.0.0.1:1"), tmp_path) as gateway:
         assert gateway.ask("GET", "/livez").status == 200
         assert time.monotonic() - begun < 0.5
+
+
+def test_stops_in_order_from_the_first_moment(tmp_path):
+    """Whoever finds the port open can also end the process with code 0 (checked at the exit)."""
+    for attempt in range(5):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        with Gateway(config("http://127.0.0.1:1"), folder):
+            pass
+
+
+def test_drains_what_is_under_way(tmp_path, upstream):
+    """SIGTERM lets a running stream end, and takes no new connection."""
+    with Gateway(config(upstream.url), tmp_path) as gateway:
+        answer = gateway.post(
+            "/openai/v1/chat/completions", {"model": "slow", "messages": [], "stream": True}
+        )
+        gateway.process.send_signal(signal.SIGTERM)
+        assert answer.body.endswith(b"data: [DONE]\n\n")
+        until = time.monotonic() + 5
+        with pytest.raises(OSError):
+            while time.monotonic() < until:
+                gateway.ask("GET", "/livez")
