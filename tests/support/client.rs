@@ -62,7 +62,7 @@ impl Client {
     /// Reads some bytes into the buffer; 0 at the end of the connection.
     fn fill(&mut self) -> usize {
         let mut chunk = [0; 16 * 1024];
-        let count = match self.socket.read(&mut chunk) {
+        let count = match read(&mut self.socket, &mut chunk) {
             Ok(count) => count,
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
             Err(error) => {
@@ -147,7 +147,7 @@ impl Client {
     pub fn closes_within(&mut self, patience: Duration) -> bool {
         self.socket.set_read_timeout(Some(patience)).unwrap();
         let mut byte = [0];
-        let closed = match self.socket.read(&mut byte) {
+        let closed = match read(&mut self.socket, &mut byte) {
             Ok(count) => count == 0,
             Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
         };
@@ -160,6 +160,16 @@ impl Client {
         let _ = self.socket.shutdown(Shutdown::Both);
         drop(self.socket);
         Instant::now()
+    }
+}
+
+/// One read, begun again where a signal interrupts it.
+pub fn read(socket: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match socket.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A scripted upstream: each connection is given to the test's own function, in a thread.
 
-use std::io::{Read, Write};
+use super::client::read;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ impl Call {
     pub fn wait_closed(&mut self, patience: Duration) -> Option<Instant> {
         self.socket.set_read_timeout(Some(patience)).ok()?;
         let mut byte = [0];
-        match self.socket.read(&mut byte) {
+        match read(&mut self.socket, &mut byte) {
             Ok(0) => Some(Instant::now()),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
                 Some(Instant::now())
@@ -133,7 +134,7 @@ fn request(reader: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<
         if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break at;
         }
-        let count = reader.read(&mut chunk).ok().filter(|count| *count > 0)?;
+        let count = read(reader, &mut chunk).ok().filter(|count| *count > 0)?;
         buffer.extend_from_slice(&chunk[..count]);
     };
     let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
@@ -144,7 +145,7 @@ fn request(reader: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<
         .and_then(|(_, value)| value.trim().parse::<usize>().ok())
         .unwrap_or(0);
     while buffer.len() < end + 4 + length {
-        let count = reader.read(&mut chunk).ok().filter(|count| *count > 0)?;
+        let count = read(reader, &mut chunk).ok().filter(|count| *count > 0)?;
         buffer.extend_from_slice(&chunk[..count]);
     }
     let body = buffer[end + 4..end + 4 + length].to_vec();
