@@ -85,11 +85,20 @@ class TestRefusals:
 
     PATHS = {"anthropic": "/anthropic/v1/messages", "openai": "/openai/v1/chat/completions"}
 
-    def test_unknown_provider(self, drive, sdk, gateway, upstream):
+    def test_unknown_prefix(self, drive, sdk, gateway, upstream):
         """A prefix that is no provider is no prefix: the name goes upstream whole."""
         error = drive(sdk).call("create", ask(sdk, "meta-llama/none"))["error"]
         assert error["status"] == 404
         assert upstream.take_one().json["model"] == "meta-llama/none"
+
+    def test_provider_without_configuration(self, drive, sdk, gateway, upstream):
+        """A provider that is known but not configured: 400, naming those that are."""
+        error = drive(sdk).call("create", ask(sdk, "groq/llama"), max_retries=2)["error"]
+        assert error["status"] == 400
+        words = (error["body"].get("error") or error["body"])["message"]
+        for name in ("groq", "anthropic", "openai", "acme"):
+            assert name in words
+        assert upstream.take() == []
 
     @pytest.mark.parametrize("dialect", PATHS)
     @pytest.mark.parametrize(
