@@ -13,5 +13,6 @@ pub mod net;
 pub mod observe;
 pub mod provider;
 pub mod route;
+pub mod store;
 pub mod wire;
 pub mod worker;

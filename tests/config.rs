@@ -72,7 +72,6 @@ fn the_whole_example_of_bifrost_is_read_and_what_is_not_there_is_refused_by_name
         "client.async_job_result_ttl",
         "client.compat.should_drop_params",
         "governance.virtual_keys[0].mcp_configs",
-        "config_store",
         "logs_store",
         "vector_store",
         "mcp.client_configs",

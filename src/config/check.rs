@@ -4,6 +4,7 @@
 //! be told at once. Never: repairs a value, or leaves one out.
 
 use crate::config::check_providers::Providing;
+use crate::config::check_stores;
 use crate::config::fault::{Faults, Path};
 use crate::config::file::{self, File};
 use crate::config::file_client::{self, RequiredHeaders, Span};
@@ -89,6 +90,11 @@ fn snapshot(file: File, notes: Vec<String>, outside: Outside<'_>, faults: &mut F
         client: client(file.client, outside, &root.key("client"), faults),
         server: server(file.server, outside, &root.key("server"), faults),
         pricing: pricing(file.framework, faults),
+        config_store: check_stores::config_store(
+            file.config_store.as_ref(),
+            &root.key("config_store"),
+            faults,
+        ),
         governance: file.governance,
         law: None,
         routes: crate::route::Routes::default(),

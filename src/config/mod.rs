@@ -15,6 +15,7 @@ pub mod check;
 mod check_governance;
 mod check_keys;
 mod check_providers;
+mod check_stores;
 pub mod cli;
 pub mod compile;
 mod compile_limits;
@@ -55,6 +56,7 @@ pub struct Snapshot {
     /// Rules, and which provider serves a model that names none.
     pub routes: Routes,
     pub pricing: Pricing,
+    pub config_store: Database,
     pub empty_lists: EmptyLists,
     /// A badge of at most ten characters (`env_label`).
     pub env_label: Option<Box<str>>,
@@ -246,6 +248,19 @@ impl Default for Pricing {
     fn default() -> Self {
         Self { url: None, sync_interval: Duration::from_hours(24) }
     }
+}
+
+/// Where something is kept: the file's `config_store` or `logs_store`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Database {
+    /// Not said: a file of the usual name in the application's directory, where one can be made.
+    #[default]
+    Usual,
+    /// SQLite at this path; a relative one lies in the application's directory. `None`: the usual
+    /// name. Without it there is no start.
+    Sqlite(Option<PathBuf>),
+    /// Nowhere: what is known lives as long as the process.
+    Off,
 }
 
 const _: () = {
