@@ -7,90 +7,20 @@
     reason = "a test may fail loudly, and waits with a blocking sleep"
 )]
 
+#[path = "support/governance.rs"]
+mod governance;
 #[path = "support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "other tests use the rest of it")]
 mod support;
 
+use governance::{CHAT, MESSAGES, ask, config, key, oops, request, scripted, start, with_key};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
+use support::Upstream;
 use support::gateway::Start;
-use support::upstream::{COMPLETION, Call, MESSAGE, delta};
-use support::{Gateway, Response, Upstream};
-
-const MESSAGES: &str = "/anthropic/v1/messages";
-const CHAT: &str = "/openai/v1/chat/completions";
-
-/// A file with two keys of OpenAI, one of Anthropic and a second Anthropic called `spare`.
-fn config(client: &Value, governance: &Value) -> Value {
-    let network = json!({"base_url": "http://@UPSTREAM@", "max_retries": 1,
-        "retry_backoff_initial": 100, "retry_backoff_max": 200});
-    let key = |name: &str| json!({"name": name, "value": name, "models": ["*"], "weight": 1});
-    json!({
-        "version": 2, "client": client, "governance": governance,
-        "providers": {
-            "openai": {"keys": [key("sk-one"), key("sk-two")], "network_config": network},
-            "anthropic": {"keys": [key("sk-ant")], "network_config": network},
-            "spare": {"keys": [key("sk-spare")],
-                "network_config": {"base_url": "http://@UPSTREAM@/spare"},
-                "custom_provider_config": {"base_provider_type": "anthropic"}},
-        }
-    })
-}
-
-/// A virtual key for all of Anthropic and OpenAI, with more members.
-fn key(name: &str, more: &Value) -> Value {
-    let open = |provider: &str| {
-        let weight = (provider == "anthropic").then_some(1.0);
-        json!({"provider": provider, "weight": weight, "allowed_models": ["*"], "key_ids": ["*"]})
-    };
-    let mut key = json!({"id": name, "name": name, "value": format!("sk-bf-{name}"),
-        "provider_configs": [open("anthropic"), open("openai"), open("spare")]});
-    for (name, value) in more.as_object().unwrap() {
-        key[name] = value.clone();
-    }
-    key
-}
-
-fn start(upstream: &Upstream, config: &Value) -> Gateway {
-    let config = Some(config.to_string());
-    Start { config, ..Start::at(upstream.at) }.run()
-}
-
-fn ask(model: &str) -> String {
-    json!({"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
-        .to_string()
-}
-
-fn request(path: &str, headers: &str, body: &str) -> String {
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: g\r\n{headers}Content-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-fn with_key(gateway: &Gateway, path: &str, key: &str, body: &str) -> Response {
-    gateway.ask(&request(path, &format!("authorization: Bearer {key}\r\n"), body))
-}
-
-/// Answers each call by what `decide` says: `None` for a plain answer.
-fn scripted(decide: impl Fn(&Call) -> Option<(u16, String)> + Clone + Send + 'static) -> Upstream {
-    Upstream::start(move |call| {
-        let messages = call.path().contains("/messages");
-        match decide(call) {
-            Some((0, _)) => return false,
-            Some((status, body)) => call.whole(status, &body),
-            None => call.json(if messages { MESSAGE } else { COMPLETION }),
-        }
-        true
-    })
-}
-
-fn oops() -> (u16, String) {
-    (500, r#"{"error":{"message":"oops","type":"api_error"}}"#.to_owned())
-}
+use support::upstream::{Call, MESSAGE, delta};
 
 #[test]
 fn callers_have_to_show_a_key_that_is_good() {

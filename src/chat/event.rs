@@ -129,6 +129,24 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// As records and metrics name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::Authentication => "authentication",
+            Self::Billing => "billing",
+            Self::Permission => "permission",
+            Self::NotFound => "not_found",
+            Self::TooLarge => "too_large",
+            Self::RateLimit => "rate_limit",
+            Self::Api => "api",
+            Self::Timeout => "timeout",
+            Self::Overloaded => "overloaded",
+            Self::Network => "network",
+            Self::NotSupported => "not_supported",
+        }
+    }
+
     /// The kind that an HTTP status stands for.
     pub const fn of_status(status: u16) -> Self {
         match status {

@@ -4,6 +4,7 @@
 //! request twice, or not at all: `serve` calls [`settle`] at its one end, whatever happened.
 
 use super::Core;
+use super::trail::Trail;
 use crate::chat::{Dialect, Fault, Folded, StopReason, Usage};
 use crate::dialect::Tap;
 use crate::dialect::Transcoder;
@@ -20,6 +21,7 @@ pub struct Tally {
     pub fault: Option<Fault<'static>>,
     pub events: u64,
     pub losses: u64,
+    pub trail: Trail,
 }
 
 impl Tally {

@@ -80,6 +80,7 @@ pub async fn run(
             visit,
             pass: &pass,
             errand,
+            at,
             stop,
             direct: pass.direct.as_ref().filter(|direct| at == 0 && may_take(stop, direct)),
             random: random.nth(u32::try_from(at).unwrap_or(0) + 16),
@@ -127,6 +128,8 @@ struct Journey<'j, 'v> {
     visit: &'j Visit<'v>,
     pass: &'j Pass<'v>,
     errand: &'j Errand<'v>,
+    /// Its place in the plan.
+    at: usize,
     stop: &'j Stop<'v>,
     direct: Option<&'j Direct>,
     random: Random,
@@ -152,14 +155,15 @@ impl Journey<'_, '_> {
     ) -> Result<(), Halt> {
         let provider = self.stop.provider;
         let (mut keys, mut retries) = (Keys::default(), 0);
-        let mut at = self.choose(&keys, retries)?;
+        let mut at = self.choose(&keys, retries).map_err(|why| self.not_tried(why, None, tally))?;
         let bill = |at: Option<usize>| Bill {
             provider,
             key: at.and_then(|at| provider.keys.get(at)),
             model: &self.stop.model,
             request_type: self.errand.request_type,
         };
-        let grant = self.pass.admit(&bill(at), incoming.body())?;
+        let grant = self.pass.admit(&bill(at), incoming.body());
+        let grant = grant.map_err(|denied| self.not_tried(denied, bill(at).key, tally))?;
         let metered = authority::is_metered(grant.as_ref());
         let length = incoming.body().len();
         loop {
@@ -172,17 +176,24 @@ impl Journey<'_, '_> {
                 metered,
             };
             let visit = self.visit;
+            let clock = &visit.core.clock;
+            tally.trail.begin((self.at, &provider.name, site.model), site.key, clock.since_start());
             let result = visit.attempt(client, incoming, self.errand, &site, tally).await;
             let failure = match result {
                 Err(Halt::Failed(failure)) if !client.has_answered() => failure,
                 other => {
                     let answered = other.is_ok() || client.has_answered();
+                    match &other {
+                        Err(Halt::Failed(cut)) => tally.trail.fail(cut, clock.since_start()),
+                        _ => tally.trail.end(clock.since_start()),
+                    }
                     self.note_answer(at);
                     self.pass.settle(visit.core, grant, &bill(at), (tally, answered, length));
                     // What has begun cannot turn into an error any more: only end.
                     return other.map_err(|_| Halt::Gone);
                 }
             };
+            tally.trail.fail(&failure, clock.since_start());
             let next = self.after(&failure, at, &mut keys, retries);
             // A body that was lost on the way cannot be sent again.
             let next = if incoming.body().len() == length { next } else { Retry::Stop };
@@ -202,11 +213,20 @@ impl Journey<'_, '_> {
             }
             if wait > 0 {
                 let wait = Duration::from_millis(wait);
+                tally.trail.wait(wait);
                 let limit = wait + Duration::from_secs(5);
                 let slept = client.guard(limit, monoio::time::sleep(wait)).await;
                 slept.map_err(|_| Halt::Gone)?;
             }
         }
+    }
+
+    /// Notes that a target was not even called.
+    fn not_tried(&self, why: Failure, key: Option<&Key>, tally: &mut Tally) -> Failure {
+        let (now, stop) = (self.visit.core.clock.since_start(), self.stop);
+        tally.trail.begin((self.at, &stop.provider.name, &stop.model), key, now);
+        tally.trail.fail(&why, now);
+        why
     }
 
     /// The place of the key to use; `None` where none is needed, or there is none at all.

@@ -35,7 +35,7 @@ pub async fn stream(
     mut answer: Answer,
     tally: &mut Tally,
 ) -> Result<(), Halt> {
-    let head = scene.head_of(&answer).with_chunks();
+    let head = scene.head_of(&answer, &tally.trail).with_chunks();
     let mut outlet = scene.outlet(head, true);
     let mut flow = Flow::new(scene.upstream);
     let broken = |what| Failure::broken(&scene.provider.name, what);
@@ -196,7 +196,7 @@ pub async fn whole(
         BodyKind::Chunked | BodyKind::UntilClose => None,
     };
     answer.first().map_err(broken)?;
-    let mut head = scene.head_of(&answer);
+    let mut head = scene.head_of(&answer, &tally.trail);
     let mut start = HEADROOM + answer.head.len;
     if answer.done() {
         let body = answer.buf.get(start..).unwrap_or_default();

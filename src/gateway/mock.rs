@@ -14,7 +14,7 @@ use super::failure::{Failure, request_id_header};
 use super::ingress::Ask;
 use super::own::unix_seconds;
 use super::reply::Head;
-use super::{Scene, Visit, request_of, say};
+use super::{Scene, Visit, request_of, say_for};
 use crate::chat::{
     Block, Delta, Dialect, Event, Folded, Loss, PartKind, Request, Role, Seal, Sequencer, Stop,
     StopReason, Tool, Usage,
@@ -41,6 +41,7 @@ pub async fn serve(
     let mut request = request_of(visit, incoming, &mut loss)?;
     request.model = Cow::Borrowed(model);
     request.stream = ask.stream;
+    tally.trail.head(200, visit.core.clock.since_start());
     let voice = visit.voice;
     let reply = Reply {
         model: model.to_owned(),
@@ -57,7 +58,8 @@ pub async fn serve(
             sequencer.push(step.event, &mut |event| folded.push(&event));
         }
         tally.take_folded(&folded);
-        return say(visit, client, "application/json", &voice.message(&folded, &reply)).await;
+        let message = voice.message(&folded, &reply);
+        return say_for(visit, client, "application/json", &message, &tally.trail).await;
     }
     let scene = Scene {
         terms: visit.terms,
@@ -74,6 +76,7 @@ pub async fn serve(
     head.header("content-type", voice.stream_type().as_bytes())
         .header("cache-control", b"no-cache");
     head.header(request_id_header(voice.dialect), visit.request_id.as_bytes());
+    scene.add_headers(&mut head, &tally.trail);
     let mut outlet = scene.outlet(head.with_chunks(), true);
     let mut encoder = voice.encoder(reply);
     let mut frames = Frames::new(voice.framing);

@@ -22,6 +22,7 @@ pub mod own;
 pub mod reframe;
 pub mod reply;
 pub mod station;
+pub mod trail;
 pub mod transcode;
 pub mod voice;
 
@@ -51,6 +52,7 @@ use ingress::{Ask, Mount, Route, Target};
 use outgoing::Course;
 use outlet::Outlet;
 use reply::{Head, Terms};
+use trail::Trail;
 use voice::Voice;
 
 /// Everything one worker has to itself.
@@ -156,12 +158,12 @@ pub struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     /// The upstream's head as the client gets it, for the same dialect on both sides.
-    fn head_of(&self, answer: &Answer) -> Head<'a> {
+    fn head_of(&self, answer: &Answer, trail: &Trail) -> Head<'a> {
         let mut head = Head::new(self.terms, answer.head.status);
         for (name, value) in answer.head.headers(answer.wire()) {
             head.pass(name, value);
         }
-        self.add_headers(&mut head);
+        self.add_headers(&mut head, trail);
         head
     }
 
@@ -170,7 +172,8 @@ impl<'a> Scene<'a> {
         framing == self.voice.framing && framing == Framing::Sse && !self.usage_hidden
     }
 
-    fn add_headers(&self, head: &mut Head<'_>) {
+    fn add_headers(&self, head: &mut Head<'_>, trail: &Trail) {
+        trail.answered(head);
         if !self.loss.is_empty() {
             head.header("x-bf-dropped", self.loss.header_value().as_bytes());
         }
@@ -225,6 +228,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
             terms.keep_alive &= !failure.close;
             let mut head = Head::new(&terms, failure.status);
             head.header(failure::request_id_header(mount.dialect()), request_id.as_bytes());
+            tally.trail.failed(&mut head);
             let out = failure.render(mount.dialect(), &mut head, &request_id);
             outlet::write(client, out, 0).await.is_ok() && terms.keep_alive
         }
@@ -264,6 +268,8 @@ impl Visit<'_> {
                 tally.client = Some(voice.dialect);
                 let visit = Visit { voice, ..*self };
                 let errand = Errand::new(call.operation, voice.dialect, &ask, &route.query);
+                let shown = incoming.header("x-bf-trace") == Some("true");
+                tally.trail = Trail::of(&ask.model, errand.request_type, shown);
                 attempts::run(&visit, client, incoming, &errand, tally).await
             }
         }
@@ -282,7 +288,7 @@ impl Visit<'_> {
         let Site { provider, model, key, .. } = *site;
         if provider.row.in_process {
             if operation == Operation::CountTokens {
-                return own::estimate(self, client, incoming).await;
+                return own::estimate(self, client, incoming, &mut tally.trail).await;
             }
             return mock::serve(self, client, incoming, ask, (provider, model), tally).await;
         }
@@ -291,7 +297,7 @@ impl Visit<'_> {
         let endpoint = match endpoint {
             Ok(endpoint) => endpoint,
             Err(endpoint::NoEndpoint::NotSpoken(Operation::CountTokens)) => {
-                return own::estimate(self, client, incoming).await;
+                return own::estimate(self, client, incoming, &mut tally.trail).await;
             }
             Err(error) => {
                 return Err(Failure::invalid(format!("{}: {error}", provider.name)).into());
@@ -299,7 +305,7 @@ impl Visit<'_> {
         };
         let same = self.voice.is(endpoint.dialect);
         if operation == Operation::CountTokens && !same {
-            return own::estimate(self, client, incoming).await;
+            return own::estimate(self, client, incoming, &mut tally.trail).await;
         }
         let course = Course {
             provider,
@@ -365,6 +371,7 @@ impl Visit<'_> {
             usage_hidden: options.is_some(),
         };
         tally.status = answer.head.status;
+        tally.trail.head(answer.head.status, core.clock.since_start());
         if !(200..300).contains(&answer.head.status) {
             return Err(self.refused(client, &scene, answer).await);
         }
@@ -455,9 +462,21 @@ async fn say(
     content_type: &str,
     body: &[u8],
 ) -> Result<(), Halt> {
+    say_for(visit, client, content_type, body, &Trail::default()).await
+}
+
+/// A whole answer that ends an attempt.
+async fn say_for(
+    visit: &Visit<'_>,
+    client: &mut ClientConn,
+    content_type: &str,
+    body: &[u8],
+    trail: &Trail,
+) -> Result<(), Halt> {
     let mut head = Head::new(visit.terms, 200);
     head.header("content-type", content_type.as_bytes());
     head.header(failure::request_id_header(visit.voice.dialect), visit.request_id.as_bytes());
+    trail.answered(&mut head);
     let out = head.whole(body);
     outlet::write(client, out, 0).await.map(drop)
 }

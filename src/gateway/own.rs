@@ -8,6 +8,7 @@ use super::exchange::Halt;
 use super::ingress::Own;
 use super::outlet;
 use super::reply::{Head, Terms};
+use super::trail::Trail;
 use super::{Core, Visit, request_of, say};
 use crate::chat::Loss;
 use crate::config::Snapshot;
@@ -93,12 +94,15 @@ pub async fn estimate(
     visit: &Visit<'_>,
     client: &mut ClientConn,
     incoming: &Incoming,
+    trail: &mut Trail,
 ) -> Result<(), Halt> {
     let mut loss = Loss::default();
     let request = request_of(visit, incoming, &mut loss)?;
     let body = visit.voice.count(dialect::estimate_tokens(&request));
+    trail.head(200, visit.core.clock.since_start());
     let mut head = Head::new(visit.terms, 200);
     head.header("content-type", b"application/json").header("x-bf-estimated", b"true");
+    trail.answered(&mut head);
     let out = head.whole(&body);
     outlet::write(client, out, 0).await.map(drop)
 }

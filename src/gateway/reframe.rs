@@ -66,7 +66,7 @@ pub async fn stream(
     framing: Framing,
     tally: &mut Tally,
 ) -> Result<(), Halt> {
-    let head = head(scene, &answer, scene.voice.stream_type()).with_chunks();
+    let head = head(scene, &answer, scene.voice.stream_type(), &tally.trail).with_chunks();
     let mut outlet = scene.outlet(head, true);
     let (mut splitter, mut tap) = (Splitter::new(framing), Tap::new(scene.upstream));
     let mut frames = Frames::new(scene.voice.framing);

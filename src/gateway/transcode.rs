@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::outlet;
 use super::reframe::Splitter;
 use super::reply::Head;
+use super::trail::Trail;
 use super::{Core, Scene};
 use crate::chat::{ErrorKind, Event, Fault, Folded, Sequencer};
 use crate::dialect::{self, Decoder, Reply, Transcoder};
@@ -24,7 +25,7 @@ const PASSED: [&str; 4] = ["retry-after", "retry-after-ms", "x-should-retry", "d
 
 /// An answer's head in the client's dialect: request ids under the client's name, rate limits as
 /// they are.
-pub fn head<'t>(scene: &Scene<'t>, answer: &Answer, content_type: &str) -> Head<'t> {
+pub fn head<'t>(scene: &Scene<'t>, answer: &Answer, content_type: &str, trail: &Trail) -> Head<'t> {
     let mut head = Head::new(scene.terms, answer.head.status);
     head.header("content-type", content_type.as_bytes());
     for (name, value) in answer.head.headers(answer.wire()) {
@@ -36,7 +37,7 @@ pub fn head<'t>(scene: &Scene<'t>, answer: &Answer, content_type: &str) -> Head<
             head.header(super::failure::request_id_header(scene.voice.dialect), value);
         }
     }
-    scene.add_headers(&mut head);
+    scene.add_headers(&mut head, trail);
     head
 }
 
@@ -49,7 +50,7 @@ pub async fn stream(
     (framing, reply): (Framing, Reply),
     tally: &mut Tally,
 ) -> Result<(), Halt> {
-    let head = head(scene, &answer, scene.voice.stream_type()).with_chunks();
+    let head = head(scene, &answer, scene.voice.stream_type(), &tally.trail).with_chunks();
     let mut outlet = scene.outlet(head, true);
     let mut frames = Frames::new(scene.voice.framing);
     let mut splitter = Splitter::new(framing);
@@ -159,13 +160,13 @@ pub async fn whole(
     }
     if scene.stream {
         let frames = frames_of(scene, text, reply);
-        let head = head(scene, &answer, scene.voice.stream_type()).with_chunks();
+        let head = head(scene, &answer, scene.voice.stream_type(), &tally.trail).with_chunks();
         scene.outlet(head, true).end(client, frames.bytes()).await?;
         answer.finish(core);
         return Ok(());
     }
     let out = scene.voice.message(&folded, &reply);
-    let out = head(scene, &answer, "application/json").whole(&out);
+    let out = head(scene, &answer, "application/json", &tally.trail).whole(&out);
     outlet::write(client, out, 0).await?;
     answer.finish(core);
     Ok(())

@@ -53,6 +53,11 @@ impl Clock {
         self.now_ms.get()
     }
 
+    /// Since the worker's start, to the clock's full resolution.
+    pub fn since_start(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
     pub fn alarm(self: &Rc<Self>) -> Alarm {
         let index = self.alarms.borrow_mut().insert(Slot::default());
         Alarm { clock: Rc::clone(self), index }
