@@ -10,6 +10,7 @@ use crate::config::file_providers::{
 };
 use crate::config::network;
 use crate::provider::endpoint::{bedrock_origin, vertex_origin};
+use crate::provider::model_name::arn_region;
 use crate::provider::{
     Alias, Auth, AwsKey, Cloud, EntraKey, GoogleKey, Key, ModelList, Origin, Provider, Secret,
 };
@@ -313,10 +314,12 @@ impl Providing<'_> {
                 self.faults.push(&path.key(field), message);
             }
         }
-        let region = details.region.filter(|region| !region.is_empty());
-        if let Some(region) = &region {
+        let arn = text(details.inference_profile_arn.as_ref());
+        let own = details.region.filter(|region| !region.is_empty());
+        if let Some(region) = &own {
             self.place_name(region, &path.key("region"));
         }
+        let region = own.or_else(|| arn.as_deref().and_then(arn_region).map(str::to_owned));
         let configured = !provider.origin.host.is_empty();
         let regional = region.as_deref().filter(|_| !configured).and_then(|region| match row {
             "bedrock" => Some((bedrock_origin(region), "".into())),
@@ -336,7 +339,7 @@ impl Providing<'_> {
                 .or_else(|| text(details.project_number.as_ref())),
             api_version: details.api_version.map(Into::into),
             anthropic_version: details.anthropic_version.map(Into::into),
-            arn: text(details.inference_profile_arn.as_ref()),
+            arn,
         }
     }
 }

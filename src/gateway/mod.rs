@@ -21,6 +21,7 @@ pub mod outlet;
 pub mod own;
 pub mod reframe;
 pub mod reply;
+pub mod signing;
 pub mod station;
 pub mod trail;
 pub mod transcode;
@@ -37,6 +38,7 @@ use crate::dialect::Reply;
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::net::upstream::{HEADROOM, Pool, READ};
 use crate::observe::{Counters, Registry};
+use crate::provider::aws_sigv4::SigningKeys;
 use crate::provider::{Operation, Provider, endpoint, model_name};
 use crate::route::Health;
 use crate::wire::frames::{Frames, Framing};
@@ -74,6 +76,8 @@ pub struct Core {
     pub health: RefCell<Health>,
     /// Whether there is anything in it.
     pub ailing: Cell<bool>,
+    /// Derived from the secrets of AWS.
+    pub signing_keys: RefCell<SigningKeys>,
 }
 
 impl Core {
@@ -96,6 +100,7 @@ impl Core {
             open: Cell::new(0),
             health: RefCell::new(Health::default()),
             ailing: Cell::new(false),
+            signing_keys: RefCell::default(),
         })
     }
 
@@ -351,7 +356,7 @@ impl Visit<'_> {
         tally.losses = loss.entries().len() as u64;
         let own_body = body.is_none();
         let filter = &self.snapshot.client.header_filter;
-        let mut parcel = outgoing::parcel(course, incoming, filter, body)?;
+        let mut parcel = outgoing::parcel(core, course, incoming, filter, body)?;
         let sent =
             exchange::send(core, client, course.provider, &course.endpoint.origin, &mut parcel)
                 .await;

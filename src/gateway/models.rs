@@ -118,7 +118,7 @@ async fn of_provider(
         endpoint,
     };
     let filter = &visit.snapshot.client.header_filter;
-    let mut parcel = outgoing::parcel(&course, incoming, filter, Some(Vec::new()))?;
+    let mut parcel = outgoing::parcel(visit.core, &course, incoming, filter, Some(Vec::new()))?;
     let origin = &course.endpoint.origin;
     let mut answer = exchange::send(visit.core, client, provider, origin, &mut parcel).await?;
     answer.read_whole(client, provider, LIST_MAX).await?;

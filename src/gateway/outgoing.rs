@@ -5,19 +5,24 @@
 //! Otherwise the body is read into the hub and written anew, and what could not be said is listed.
 //! Never: sends a credential of the client, or a header that the rules keep back.
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
+use super::Core;
 use super::authority::Direct;
 use super::exchange::Parcel;
 use super::failure::{Failure, Whose};
 use super::ingress::Spans;
+use super::signing;
 use super::voice::malformed;
 use crate::chat::{ErrorKind, Loss, Request};
 use crate::dialect;
 use crate::net::client_conn::Incoming;
+use crate::provider::aws_sigv4::Credential;
 use crate::provider::credentials::{self, Credited};
 use crate::provider::header_filter::HeaderFilter;
-use crate::provider::{Endpoint, Envelope, Key, Operation, Origin, Provider, Secret};
+use crate::provider::{Cloud, Endpoint, Envelope, Key, Operation, Origin, Provider, Secret};
 use crate::wire::http1;
 use crate::wire::json_splice::{self, Edit};
 
@@ -112,12 +117,13 @@ pub fn encode(
     Ok(body)
 }
 
-/// Writes the head for `body`, or, where that is `None`, for the client's own, which moves into the
+/// Writes the signed head for `body`, or, where that is `None`, for the client's own, which moves into the
 /// parcel: `buf[start..]`.
 ///
 /// # Errors
 /// When the provider has no usable credential.
 pub fn parcel(
+    core: &Core,
     course: &Course<'_>,
     incoming: &mut Incoming,
     filter: &HeaderFilter,
@@ -128,21 +134,30 @@ pub fn parcel(
     // Small bodies are written behind their head.
     let length = body.as_ref().map_or(incoming.body().len(), Vec::len);
     let mut head = Vec::with_capacity(1024 + length.min(super::exchange::ONE_WRITE));
-    let target = target(course, origin);
-    if !http1::request_line(&mut head, if get { "GET" } else { "POST" }, &target) {
+    let target = target(course);
+    let whole = if course.absolute {
+        Cow::Owned(format!("http://{}{target}", host(origin)))
+    } else {
+        Cow::Borrowed(&*target)
+    };
+    if !http1::request_line(&mut head, if get { "GET" } else { "POST" }, &whole) {
         return Err(Failure::invalid("the model's name can't stand in a request line"));
     }
     http1::header(&mut head, "host", host(origin).as_bytes());
-    match credit(course, &mut head) {
-        Credited::Complete => {}
-        Credited::NeedsKey | Credited::NeedsToken | Credited::Sign => {
-            return Err(no_credential(course.provider));
-        }
-    }
+    let credential = match credit(course, &mut head) {
+        Credited::Complete => None,
+        Credited::Sign => Some(aws(course).ok_or_else(|| no_credential(course.provider))?),
+        Credited::NeedsKey | Credited::NeedsToken => return Err(no_credential(course.provider)),
+    };
     pass_headers(course, incoming, filter, &mut head);
     if !get {
         http1::header(&mut head, "content-type", b"application/json");
         http1::content_length(&mut head, length as u64);
+    }
+    if let Some(credential) = credential {
+        let body = body.as_deref().unwrap_or_else(|| incoming.body());
+        let region = course.endpoint.region;
+        signing::sign(core, &mut head, (&target, body), credential, region);
     }
     http1::end_head(&mut head);
     let (buf, start) = match body {
@@ -171,23 +186,27 @@ fn credit(course: &Course<'_>, head: &mut Vec<u8>) -> Credited {
     credentials::headers(course.provider, key, &course.endpoint, None, &mut say)
 }
 
+/// What the key's calls of AWS are signed with.
+fn aws<'c>(course: &Course<'c>) -> Option<Credential<'c>> {
+    let Cloud::Aws(key) = &course.key?.cloud else { return None };
+    let session_token = key.session_token.as_ref().map(Secret::expose);
+    let access_key_id = key.access_key.expose();
+    let credential = Credential { access_key_id, secret: &key.secret_key, session_token };
+    (!access_key_id.is_empty()).then_some(credential)
+}
+
 fn no_credential(provider: &Provider) -> Failure {
     let message = format!("no key is configured for the provider {}", provider.name);
     Failure::new(401, ErrorKind::Authentication, Whose::Gateway, message)
 }
 
-fn target(course: &Course<'_>, origin: &Origin) -> String {
-    let mut target = String::new();
-    if course.absolute {
-        target.push_str("http://");
-        target.push_str(&host(origin));
+fn target<'c>(course: &'c Course<'_>) -> Cow<'c, str> {
+    let path = course.endpoint.target.as_str();
+    if course.query.is_empty() {
+        return Cow::Borrowed(path);
     }
-    target.push_str(&course.endpoint.target);
-    if !course.query.is_empty() {
-        target.push(if course.endpoint.target.contains('?') { '&' } else { '?' });
-        target.push_str(course.query);
-    }
-    target
+    let join = if path.contains('?') { '&' } else { '?' };
+    Cow::Owned(format!("{path}{join}{}", course.query))
 }
 
 fn host(origin: &Origin) -> String {

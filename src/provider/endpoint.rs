@@ -6,7 +6,7 @@
 
 use crate::dialect::Dialect;
 use crate::provider::catalog::AZURE_API_VERSION;
-use crate::provider::model_name::{Family, alias_of, aws_region, family};
+use crate::provider::model_name::{Family, alias_of, arn_region, aws_region, family};
 use crate::provider::{Alias, Auth, Endpoint, Key, Models, Operation, Origin, Provider, Spoken};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::borrow::Cow;
@@ -43,7 +43,10 @@ pub fn resolve<'p>(
     let alias = key.and_then(|key| alias_of(key, model));
     let named = alias.map_or(model, |alias| &*alias.model_id);
     let (own_region, model) = match provider.row.auth {
-        Auth::AwsSigV4 => aws_region(named).map_or((None, named), |(at, rest)| (Some(at), rest)),
+        Auth::AwsSigV4 => match aws_region(named) {
+            Some((region, rest)) => (Some(region), rest),
+            None => (arn_region(named), named),
+        },
         _ => (None, named),
     };
     let spoken = spoken(provider, operation, client, family(model, alias), stream)?;
@@ -60,7 +63,8 @@ pub fn resolve<'p>(
     place.fill(overridden.unwrap_or(own), &mut target)?;
     let Spoken { dialect, framing, envelope, .. } = *spoken;
     let anthropic_version = alias.and_then(|alias| alias.anthropic_version.as_deref());
-    Ok(Endpoint { origin, target, model, anthropic_version, dialect, framing, envelope })
+    let region = place.region().ok();
+    Ok(Endpoint { origin, target, model, anthropic_version, region, dialect, framing, envelope })
 }
 
 fn spoken(
@@ -96,8 +100,8 @@ fn spoken(
     first.ok_or(none(operation))
 }
 
-/// The alias's server, else the key's, else the provider's; but a region in the model's name
-/// names Bedrock's server there, unless the configuration names a server of its own.
+/// The alias's server, else the key's, else the provider's; but a region in the model's name or
+/// ARN names Bedrock's server there, unless the configuration names a server of its own.
 fn server<'p>(
     provider: &'p Provider,
     key: Option<&'p Key>,
@@ -126,7 +130,7 @@ struct Place<'p> {
     model: &'p str,
 }
 
-impl Place<'_> {
+impl<'p> Place<'p> {
     fn fill(&self, path: &str, target: &mut String) -> Result<(), NoEndpoint> {
         let mut rest = path;
         while let Some((before, after)) = rest.split_once('{') {
@@ -162,7 +166,7 @@ impl Place<'_> {
             .ok_or(NoEndpoint::Missing("project"))
     }
 
-    fn region(&self) -> Result<&str, NoEndpoint> {
+    fn region(&self) -> Result<&'p str, NoEndpoint> {
         let own = self.own_region.or_else(|| self.alias.and_then(|alias| alias.region.as_deref()));
         own.or_else(|| self.key.and_then(|key| key.region.as_deref()))
             .ok_or(NoEndpoint::Missing("region"))

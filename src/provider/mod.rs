@@ -386,6 +386,8 @@ pub struct Endpoint<'p> {
     pub model: &'p str,
     /// `anthropic-version`, where the alias names one.
     pub anthropic_version: Option<&'p str>,
+    /// Bedrock: whose signatures the server takes.
+    pub region: Option<&'p str>,
     pub dialect: Dialect,
     pub framing: Framing,
     pub envelope: Envelope,

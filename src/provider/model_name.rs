@@ -66,18 +66,29 @@ fn contains(text: &str, lower: &str) -> bool {
 /// shape of an AWS region counts, so `meta-llama/…` and ARNs stay whole.
 pub fn aws_region(model: &str) -> Option<(&str, &str)> {
     let (region, rest) = model.split_once('/')?;
+    (is_aws_region(region) && !rest.is_empty()).then_some((region, rest))
+}
+
+/// The region of a Bedrock resource: `arn:aws:bedrock:eu-west-1:…`. An inference profile is known
+/// nowhere else.
+pub fn arn_region(arn: &str) -> Option<&str> {
+    let mut parts = arn.strip_prefix("arn:aws")?.split(':').skip(1);
+    let (service, region) = (parts.next()?, parts.next()?);
+    (service == "bedrock" && is_aws_region(region)).then_some(region)
+}
+
+/// Regions become part of a server's name, so nothing else may pass for one.
+fn is_aws_region(region: &str) -> bool {
     let mut words = region.split('-');
-    let area = words.next()?;
-    let number = words.next_back()?;
+    let (Some(area), Some(number)) = (words.next(), words.next_back()) else { return false };
     let between = words.clone().count();
     let named = words.all(|word| word.len() > 1 && word.bytes().all(|b| b.is_ascii_lowercase()));
-    let shaped = area.len() == 2
+    area.len() == 2
         && area.bytes().all(|byte| byte.is_ascii_lowercase())
         && between >= 1
         && named
         && number.len() == 1
-        && number.bytes().all(|byte| byte.is_ascii_digit());
-    (shaped && !rest.is_empty()).then_some((region, rest))
+        && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether the configuration lets this key serve the model: enabled, listed by the name that the
@@ -96,7 +107,7 @@ pub fn serves(key: &Key, model: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Family, aws_region, family, model_for, serves, split};
+    use super::{Family, arn_region, aws_region, family, model_for, serves, split};
     use crate::provider::{Alias, Key, ModelList};
 
     fn key(models: ModelList) -> Key {
@@ -141,6 +152,13 @@ mod tests {
             assert_eq!(aws_region(whole), None, "{whole}");
         }
         assert_eq!(aws_region("eu-central-1/"), None);
+        assert_eq!(
+            arn_region("arn:aws:bedrock:eu-west-1:1:inference-profile/x"),
+            Some("eu-west-1")
+        );
+        assert_eq!(arn_region("arn:aws-us-gov:bedrock:us-gov-west-1:1:x"), Some("us-gov-west-1"));
+        assert_eq!(arn_region("arn:aws:bedrock:evil.example/:1:x"), None);
+        assert_eq!(arn_region("anthropic.claude"), None);
     }
 
     #[test]
