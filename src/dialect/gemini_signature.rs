@@ -42,6 +42,11 @@ pub(super) fn read(text: Cow<'_, str>) -> Seal<'_> {
     }
 }
 
+/// Whether a field of type bytes holds another vendor's seal.
+pub(super) fn is_wrapped(text: &str) -> bool {
+    wrapped(text).is_some()
+}
+
 fn wrapped(text: &str) -> Option<Seal<'static>> {
     if !text.starts_with(WRAPPED) {
         return None;

@@ -31,6 +31,7 @@ mod bedrock_response_out;
 mod citations;
 pub mod errors;
 mod expect;
+pub mod foreign_reasoning;
 mod gemini_answer;
 mod gemini_body;
 mod gemini_contents;

@@ -42,6 +42,11 @@ pub(super) fn unpack(text: Cow<'_, str>, own: Dialect) -> (Seal<'_>, bool) {
     (Seal { dialect: own, data: text, id: None }, false)
 }
 
+/// Whether a text begins with a mark: it was sealed by another vendor than it is sent to.
+pub(super) fn is_marked(text: &str) -> bool {
+    [MARK, MARK_ATTACHED].iter().any(|mark| text.starts_with(mark))
+}
+
 fn read_marked(rest: &str) -> Option<Seal<'static>> {
     let (name, rest) = rest.split_once(':')?;
     let dialect = Dialect::ALL.into_iter().find(|dialect| dialect.name() == name)?;

@@ -288,12 +288,14 @@ fn facts(dialect: Dialect, body: &str) -> Option<Seen> {
             (id, model, anthropic_response::usage_of(value(usage)?), reason)
         }
         Dialect::OpenAiChat => {
-            let wanted = ["error", "id", "model", "choices", "usage"];
-            let [error, id, model, choices, usage] =
+            let wanted = ["error", "id", "model", "choices", "usage", "service_tier"];
+            let [error, id, model, choices, usage, tier] =
                 json_scan::scan(bytes, DEPTH_MAX, &wanted).ok()?;
             let usage = value(usage).filter(|_| error.is_none())?;
             let reason = finish_reason(value(choices)?)?;
-            (id, model, openai_chat_usage::usage_of(usage), reason)
+            let mut usage = openai_chat_usage::usage_of(usage);
+            usage.service_tier = text(tier).or(usage.service_tier);
+            (id, model, usage, reason)
         }
         Dialect::OpenAiResponses | Dialect::Bedrock | Dialect::Gemini => return None,
     };
@@ -312,7 +314,9 @@ fn facts(dialect: Dialect, body: &str) -> Option<Seen> {
 fn finish_reason(choices: &str) -> Option<StopReason> {
     let at = memmem::rfind(choices.as_bytes(), FINISH.as_bytes())? + FINISH.len();
     let value = choices.get(at..)?.trim_start().strip_prefix(':')?.trim_start();
-    if value.starts_with("\"stop\"") && !find(choices.as_bytes(), b"\"tool_calls\"") {
+    // Some servers name the stop sequence that matched.
+    let plain = !find(choices.as_bytes(), b"\"tool_calls\"") && !said(choices, b"\"stop_reason\":");
+    if value.starts_with("\"stop\"") && plain {
         Some(StopReason::EndTurn)
     } else if value.starts_with("\"length\"") {
         Some(StopReason::MaxTokens)

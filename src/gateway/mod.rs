@@ -345,7 +345,8 @@ impl Visit<'_> {
         let options = metered.then(|| metering::stream_options(ask, incoming.body())).flatten();
         let body = if same {
             let options = options.as_deref();
-            outgoing::identity_body(course, &ask.spans, options, incoming.body())?
+            let losing = (&mut loss, self.strict);
+            outgoing::identity_body(course, &ask.spans, options, incoming.body(), losing)?
         } else {
             let mut request = self.voice.decode(incoming.body(), &mut loss)?;
             request.model = course.model.into();

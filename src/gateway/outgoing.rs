@@ -18,6 +18,7 @@ use super::signing;
 use super::voice::malformed;
 use crate::chat::{ErrorKind, Loss, Request};
 use crate::dialect;
+use crate::dialect::foreign_reasoning;
 use crate::net::client_conn::Incoming;
 use crate::provider::aws_sigv4::Credential;
 use crate::provider::credentials::{self, Credited};
@@ -49,15 +50,16 @@ pub struct Course<'p> {
 }
 
 /// The client's body for an upstream of the same dialect; with other `stream_options`, where these
-/// are given.
+/// are given, and without the reasoning that the upstream would refuse; that is listed.
 ///
 /// # Errors
-/// 400 when the body is none that can be spliced.
+/// 400 when the body is none that can be spliced, or when `strict` and something was lost.
 pub fn identity_body(
     course: &Course<'_>,
     spans: &Spans,
     stream_options: Option<&[u8]>,
     body: &[u8],
+    (loss, strict): (&mut Loss, bool),
 ) -> Result<Option<Vec<u8>>, Failure> {
     let &Spans { model, stream, headers, anthropic_version: version, .. } = spans;
     let mut quoted = Vec::with_capacity(course.model.len() + 2);
@@ -69,6 +71,8 @@ pub fn identity_body(
         Some(value) => Edit::Replace { value, with },
         None => Edit::Insert { name: "stream_options", value: with },
     }));
+    edits.extend(foreign_reasoning::cuts(course.endpoint.dialect, body, course.model, loss));
+    refuse_loss(course, loss, strict)?;
     let added;
     match course.endpoint.envelope {
         Envelope::Plain | Envelope::ModelInPath => {
@@ -106,15 +110,20 @@ pub fn encode(
     let manner = (course.provider.row.manner)();
     dialect::encode_request(course.endpoint.dialect, request, &manner, &mut body, loss)
         .map_err(malformed)?;
-    if strict && !loss.is_empty() {
-        let message = format!(
-            "{} cannot carry: {} (x-bf-strict)",
-            course.provider.name,
-            loss.header_value().replace(',', ", ")
-        );
-        return Err(Failure::invalid(message));
-    }
+    refuse_loss(course, loss, strict)?;
     Ok(body)
+}
+
+fn refuse_loss(course: &Course<'_>, loss: &Loss, strict: bool) -> Result<(), Failure> {
+    if !strict || loss.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} cannot carry: {} (x-bf-strict)",
+        course.provider.name,
+        loss.header_value().replace(',', ", ")
+    );
+    Err(Failure::invalid(message))
 }
 
 /// Writes the signed head for `body`, or, where that is `None`, for the client's own, which moves into the

@@ -237,3 +237,22 @@ fn the_driver_can_be_chosen() {
         assert!(gateway.log().contains(named), "the log does not say {driver}:\n{}", gateway.log());
     }
 }
+
+#[test]
+fn reasoning_of_another_vendor_is_taken_out_of_the_bytes_and_told() {
+    let upstream = Upstream::plain();
+    let gateway = Start::at(upstream.at).run();
+    let body = r#"{"model":"claude-sonnet-4-5","messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":""}, {"type":"text","text":"a"}]}],"max_tokens":5}"#;
+    let response = gateway.ask(&post(MESSAGES, body));
+    assert_eq!(response.status, 200, "{}", response.text());
+    assert_eq!(response.header("x-bf-dropped"), Some("messages[0].content[0]"));
+    let (_, sent) = upstream.next();
+    let expected = r#"{"model":"claude-sonnet-4-5","messages":[{"role":"assistant","content":[{"type":"text","text":"a"}]}],"max_tokens":5}"#;
+    assert_eq!(String::from_utf8(sent).unwrap(), expected);
+
+    let strict = post(MESSAGES, body).replacen("\r\n", "\r\nx-bf-strict: true\r\n", 1);
+    let response = gateway.ask(&strict);
+    assert_eq!(response.status, 400);
+    assert!(response.message().contains("messages[0].content[0]"), "{}", response.message());
+    assert!(upstream.has_none());
+}
