@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use finops_gateway::config::Snapshot;
 use finops_gateway::config::cli::{self, Arguments, Command, Driver, LogLevel, LogStyle, Stop};
-use finops_gateway::config::enact::unix_ms;
 use finops_gateway::config::load::{load, process_env};
-use finops_gateway::config::reload::{self, Reload};
-use finops_gateway::config::{Clerk, Snapshot};
+use finops_gateway::config::reload;
+use finops_gateway::control::governor::Governor;
 use finops_gateway::control::{demo, resolver};
 use finops_gateway::gateway::station::{self, Mail, Outfit};
 use finops_gateway::net::tls;
@@ -74,18 +74,26 @@ fn run() -> Result<ExitCode, String> {
         }
         Some(Command::Demo) | None => {}
     }
-    let loaded = load(&flags.app_dir(&process_env), &process_env)
-        .map_err(|unusable| unusable.to_string())?;
-    let (mut snapshot, mut clerk) = (loaded.snapshot, Clerk::default());
-    clerk.enact(&mut snapshot, unix_ms()).map_err(|faults| faults.to_string())?;
+    let dir = flags.app_dir(&process_env);
+    let loaded = load(&dir, &process_env).map_err(|unusable| unusable.to_string())?;
+    let mut snapshot = loaded.snapshot;
+    let mut governor = match flags.command {
+        Some(_) => Governor::in_memory(),
+        None => Governor::open(&snapshot.config_store, &dir)?,
+    };
+    // Before anything listens: whoever can reach the gateway can also end it in an orderly way.
+    let (runtime, stop) = runtime().map_err(|error| format!("no control runtime: {error}"))?;
+    runtime.block_on(async {
+        governor.enact(&mut snapshot).await.map_err(|faults| faults.to_string())?;
+        governor.forget().await;
+        Ok::<_, String>(())
+    })?;
     let snapshot = Arc::new(snapshot);
     for note in &snapshot.notes {
         log::warn(note, &[]);
     }
-    // Before anything listens: whoever can reach the gateway can also end it in an orderly way.
-    let (runtime, stop) = runtime().map_err(|error| format!("no control runtime: {error}"))?;
     let running = start(&flags, &snapshot)?;
-    control(&flags, (runtime, stop), running, (snapshot, clerk), loaded.digest)?;
+    control(&flags, (runtime, stop), running, (snapshot, governor), loaded.digest)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -121,6 +129,7 @@ struct Running {
     address: SocketAddr,
     mail: Vec<flume::Sender<Mail>>,
     lookups: flume::Receiver<Lookup>,
+    hurried: flume::Receiver<()>,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
@@ -140,6 +149,7 @@ fn start(flags: &Arguments, snapshot: &Arc<Snapshot>) -> Result<Running, String>
     let workers = flags.workers.map_or(cpus.len(), NonZero::get);
     let registry = Registry::new(workers);
     let (ask, lookups) = flume::bounded(LOOKUPS_MAX);
+    let (hurry, hurried) = flume::bounded(1);
     let (ready, listening) = flume::bounded(workers);
     let tls = match &snapshot.server.tls {
         Some(tls) => {
@@ -161,6 +171,7 @@ fn start(flags: &Arguments, snapshot: &Arc<Snapshot>) -> Result<Running, String>
             snapshot: Arc::clone(snapshot),
             registry: registry.clone(),
             lookups: ask.clone(),
+            hurry: hurry.clone(),
             roots: Arc::clone(&roots),
             tls: tls.clone(),
             mail: receive,
@@ -169,7 +180,7 @@ fn start(flags: &Arguments, snapshot: &Arc<Snapshot>) -> Result<Running, String>
         let thread = worker::start(seat, move |clock| station::run(outfit, clock));
         threads.push(thread.map_err(|error| format!("no thread for a worker: {error}"))?);
     }
-    drop((ready, ask));
+    drop((ready, ask, hurry));
     for _ in 0..workers {
         match listening.recv() {
             Ok(Ok(())) => {}
@@ -180,7 +191,7 @@ fn start(flags: &Arguments, snapshot: &Arc<Snapshot>) -> Result<Running, String>
     drop(reserved);
     let (at, count) = (address.to_string(), workers.to_string());
     log::info("listening", &[("address", &at), ("workers", &count)]);
-    Ok(Running { address, mail, lookups, threads })
+    Ok(Running { address, mail, lookups, hurried, threads })
 }
 
 fn wanted(flags: &Arguments) -> ring::Wanted {
@@ -243,10 +254,10 @@ fn control(
     flags: &Arguments,
     (runtime, mut stop): (Runtime, Stopping),
     running: Running,
-    (snapshot, clerk): (Arc<Snapshot>, Clerk),
+    (snapshot, mut governor): (Arc<Snapshot>, Governor),
     digest: Option<blake3::Hash>,
 ) -> Result<(), String> {
-    let Running { address, mail, lookups, threads } = running;
+    let Running { address, mail, lookups, hurried, threads } = running;
     let (changed, reloads) = flume::bounded(4);
     let dir = flags.app_dir(&process_env);
     let watching = reload::watch(&dir, digest, changed);
@@ -269,18 +280,37 @@ fn control(
             }
         };
         tokio::spawn(resolver::run(lookups, allowed, tell));
-        tokio::spawn(adopt(reloads, Arc::clone(&mail), current, clerk));
-        if flags.command == Some(Command::Demo) {
-            demo::run(address).await?;
-        }
-        let name = stop.asked().await;
-        log::info("draining", &[("signal", name)]);
-        Ok::<_, String>(())
-    })?;
-    for worker in mail.iter() {
-        // A worker that has ended has nothing to drain.
-        let _ended = worker.send(Mail::Drain);
-    }
+        let publish = async |snapshot: Arc<Snapshot>| {
+            current.send_replace(Arc::clone(&snapshot));
+            for worker in mail.iter() {
+                // The worker has ended: the process is about to.
+                let _ended = worker.send_async(Mail::Snapshot(Arc::clone(&snapshot))).await;
+            }
+        };
+        let serving = async {
+            if flags.command == Some(Command::Demo) {
+                demo::run(address).await?;
+            }
+            let name = stop.asked().await;
+            log::info("draining", &[("signal", name)]);
+            for worker in mail.iter() {
+                // A worker that has ended has nothing to drain.
+                let _ended = worker.send_async(Mail::Drain).await;
+            }
+            let joined = tokio::task::spawn_blocking(move || join(threads)).await;
+            joined.unwrap_or_else(|error| Err(error.to_string()))
+        };
+        // What requests come to is written down until the last of them has ended.
+        let ended = tokio::select! {
+            ended = serving => ended,
+            never = governor.run(&reloads, &hurried, publish) => match never {},
+        };
+        governor.close().await;
+        ended
+    })
+}
+
+fn join(threads: Vec<JoinHandle<std::io::Result<()>>>) -> Result<(), String> {
     for thread in threads {
         match thread.join() {
             Ok(result) => result.map_err(|error| format!("a worker failed: {error}"))?,
@@ -288,40 +318,6 @@ fn control(
         }
     }
     Ok(())
-}
-
-/// Puts each good new configuration in force on every worker; a bad one changes nothing.
-async fn adopt(
-    reloads: flume::Receiver<Reload>,
-    workers: Arc<[flume::Sender<Mail>]>,
-    current: watch::Sender<Arc<Snapshot>>,
-    mut clerk: Clerk,
-) {
-    while let Ok(reload) = reloads.recv_async().await {
-        match reload {
-            Reload::Fresh(mut snapshot) => {
-                if let Err(faults) = clerk.enact(&mut snapshot, unix_ms()) {
-                    let faults = faults.to_string();
-                    log::error("configuration refused, nothing is changed", &[("faults", &faults)]);
-                    continue;
-                }
-                let snapshot: Arc<Snapshot> = snapshot.into();
-                for note in &snapshot.notes {
-                    log::warn(note, &[]);
-                }
-                current.send_replace(Arc::clone(&snapshot));
-                for worker in workers.iter() {
-                    // The worker has ended: the process is about to.
-                    let _ended = worker.send_async(Mail::Snapshot(Arc::clone(&snapshot))).await;
-                }
-                log::info("configuration reloaded", &[]);
-            }
-            Reload::Refused(unusable) => {
-                let faults = unusable.to_string();
-                log::error("configuration refused, nothing is changed", &[("faults", &faults)]);
-            }
-        }
-    }
 }
 
 /// Whether any provider at `host` may be reached at `address`.

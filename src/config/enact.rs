@@ -28,52 +28,66 @@ pub struct Law {
 /// What outlives a snapshot: the counters, and the values that virtual keys had.
 #[derive(Debug)]
 pub struct Clerk {
-    ledger: Ledger,
-    keys: HashMap<Box<str>, Value>,
+    pub ledger: Ledger,
+    keys: HashMap<Box<str>, KeyValue>,
 }
 
 /// The digest of a virtual key, and the one before with the time until which it is good.
-#[derive(Debug, Clone, Copy)]
-struct Value {
-    now: Digest,
-    before: Option<(Digest, i64)>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyValue {
+    pub now: Digest,
+    /// Unix milliseconds.
+    pub before: Option<(Digest, i64)>,
 }
+
+/// What became of a virtual key, by its id; `None`: it is gone.
+pub type KeyNews = (Box<str>, Option<KeyValue>);
 
 impl Default for Clerk {
     fn default() -> Self {
-        Self { ledger: Ledger::in_memory(), keys: HashMap::new() }
+        Self::new(Ledger::in_memory(), [])
     }
 }
 
 impl Clerk {
-    /// Puts the configuration in force: builds what requests look at.
+    /// With what was known before.
+    pub fn new(ledger: Ledger, keys: impl IntoIterator<Item = (Box<str>, KeyValue)>) -> Self {
+        Self { ledger, keys: keys.into_iter().collect() }
+    }
+
+    /// Builds what requests look at. Nothing may be asked for by it before the journal, where there
+    /// is one, has been told of the ledger and of the keys that are given back.
     ///
     /// # Errors
     /// What [`check`] has found before.
-    pub fn enact(&mut self, snapshot: &mut Snapshot, now: i64) -> Result<(), Faults> {
+    pub fn enact(&mut self, snapshot: &mut Snapshot, now: i64) -> Result<Vec<KeyNews>, Faults> {
         let Self { ledger, keys } = self;
         let mut values = HashMap::new();
         let grace = snapshot.client.vk_rotation_cooldown;
         let mut rotated = |plan: &mut Plan| values = rotate(keys, plan, grace, now);
         let compiled = compile_amended(snapshot, ledger, Prices::shipped(), now, &mut rotated)?;
         let Compiled { tables, routes, prices } = compiled;
-        *keys = values;
+        let known = std::mem::replace(keys, values);
+        let gone = known.keys().filter(|id| !keys.contains_key(*id));
+        let changed = keys.iter().filter(|(id, value)| known.get(*id) != Some(value));
+        let news = changed.map(|(id, value)| (id.clone(), Some(*value)));
+        let news = news.chain(gone.map(|id| (id.clone(), None))).collect();
         let strict = is_strict(&snapshot.governance);
         snapshot.law = governs(snapshot).then_some(Law { tables, prices, strict });
         snapshot.routes = routes;
         // Nothing reads it any more, and it holds the texts of virtual keys.
         snapshot.governance = Governance::default();
-        Ok(())
+        Ok(news)
     }
 }
 
 /// A value that changed since the last configuration stays good for the grace period.
 fn rotate(
-    known: &HashMap<Box<str>, Value>,
+    known: &HashMap<Box<str>, KeyValue>,
     plan: &mut Plan,
     grace: Duration,
     now: i64,
-) -> HashMap<Box<str>, Value> {
+) -> HashMap<Box<str>, KeyValue> {
     let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
     let keys = plan.virtual_keys.iter_mut();
     keys.map(|key| {
@@ -85,7 +99,7 @@ fn rotate(
             None => None,
         };
         key.previous = before;
-        (key.id.clone(), Value { now: key.digest, before })
+        (key.id.clone(), KeyValue { now: key.digest, before })
     })
     .collect()
 }

@@ -49,7 +49,6 @@ pub const TABLE: &[Row] = &[
     refused("mcp.client_configs"),
     refused("mcp.tool_groups"),
     refused("vector_store"),
-    moot("config_store.config.path", "usage is kept in memory by this version"),
     refused("config_store.vault_store"),
     refused("config_store.retention_days"),
     refused("config_store.writer"),

@@ -4,4 +4,6 @@
 //! worker. Never: on the path of a request that has what it needs.
 
 pub mod demo;
+pub mod governor;
+pub mod journal;
 pub mod resolver;

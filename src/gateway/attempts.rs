@@ -13,6 +13,7 @@ use super::failure::{Failure, Whose};
 use super::ingress::Ask;
 use super::itinerary::{self, Stop};
 use crate::chat::{Dialect, ErrorKind, Usage};
+use crate::govern::{Grant, Reason};
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::provider::{Key, Operation, Provider};
 use crate::route::health::Trouble;
@@ -21,6 +22,11 @@ use crate::route::retry::{self, Backoff, Cause, Retry, Standing};
 use crate::route::{KeyPin, NoKey, Place, Random, Session};
 use smallvec::SmallVec;
 use std::time::Duration;
+
+/// How long a request waits, at most, until the journal knows of what it may spend.
+const JOURNAL_MAX: Duration = Duration::from_secs(2);
+/// How often it looks.
+const JOURNAL_TICK: Duration = Duration::from_millis(2);
 
 /// What a call wants.
 #[derive(Debug, Clone, Copy)]
@@ -162,8 +168,7 @@ impl Journey<'_, '_> {
             model: &self.stop.model,
             request_type: self.errand.request_type,
         };
-        let grant = self.pass.admit(&bill(at), incoming.body());
-        let grant = grant.map_err(|denied| self.not_tried(denied, bill(at).key, tally))?;
+        let grant = self.admit(client, &bill(at), incoming.body(), tally).await?;
         let metered = authority::is_metered(grant.as_ref());
         let length = incoming.body().len();
         loop {
@@ -218,6 +223,32 @@ impl Journey<'_, '_> {
                 let slept = client.guard(limit, monoio::time::sleep(wait)).await;
                 slept.map_err(|_| Halt::Gone)?;
             }
+        }
+    }
+
+    /// Admits the request to this target. A strict limit may first have to tell the journal.
+    async fn admit(
+        &self,
+        client: &mut ClientConn,
+        bill: &Bill<'_>,
+        body: &[u8],
+        tally: &mut Tally,
+    ) -> Result<Option<Grant>, Halt> {
+        let mut left = JOURNAL_MAX;
+        loop {
+            let denied = match self.pass.admit(bill, body) {
+                Ok(grant) => return Ok(grant),
+                Err(denied) => denied,
+            };
+            if denied.reason != Reason::LedgerBehind || left.is_zero() {
+                let why = authority::refusal(&denied);
+                return Err(self.not_tried(why, bill.key, tally).into());
+            }
+            // Where the mailbox is full, a word is on its way already.
+            let _said = self.visit.core.hurry.try_send(());
+            let pause = monoio::time::sleep(JOURNAL_TICK);
+            client.guard(JOURNAL_MAX, pause).await.map_err(|_| Halt::Gone)?;
+            left = left.saturating_sub(JOURNAL_TICK);
         }
     }
 

@@ -164,13 +164,12 @@ impl<'s> Pass<'s> {
     ///
     /// # Errors
     /// The refusal.
-    pub fn admit(&self, bill: &Bill<'_>, body: &[u8]) -> Result<Option<Grant>, Failure> {
+    pub fn admit(&self, bill: &Bill<'_>, body: &[u8]) -> Result<Option<Grant>, Box<Denied>> {
         let Some(law) = self.law else { return Ok(None) };
         let estimate =
             if law.strict { self.estimate(law, bill, body) } else { Estimate::default() };
         let target = Target { provider: &bill.provider.name, model: Some(bill.model), estimate };
-        let grant = law.tables.admit(&self.identity(), &target, self.now);
-        grant.map(Some).map_err(|denied| refusal(&denied))
+        law.tables.admit(&self.identity(), &target, self.now).map(Some)
     }
 
     /// The most that a request can come to: no token is shorter than a byte.

@@ -8,6 +8,7 @@ pub mod account;
 pub mod attempts;
 pub mod authority;
 pub mod connection;
+mod core_state;
 pub mod exchange;
 pub mod failure;
 pub mod identity;
@@ -27,8 +28,6 @@ pub mod trail;
 pub mod transcode;
 pub mod voice;
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,15 +35,11 @@ use crate::chat::{Dialect, Loss};
 use crate::config::Snapshot;
 use crate::dialect::Reply;
 use crate::net::client_conn::{ClientConn, Incoming};
-use crate::net::upstream::{HEADROOM, Pool, READ};
-use crate::observe::{Counters, Registry};
-use crate::provider::aws_sigv4::SigningKeys;
+use crate::observe::Counters;
 use crate::provider::{Operation, Provider, endpoint, model_name};
-use crate::route::Health;
 use crate::wire::frames::{Frames, Framing};
-use crate::worker::Seat;
-use crate::worker::buffers::Buffers;
-use crate::worker::clock::Clock;
+
+pub use core_state::{Core, InForce};
 
 use account::Tally;
 use attempts::{Errand, Site};
@@ -56,82 +51,6 @@ use outlet::Outlet;
 use reply::{Head, Terms};
 use trail::Trail;
 use voice::Voice;
-
-/// Everything one worker has to itself.
-#[derive(Debug)]
-pub struct Core {
-    pub seat: Seat,
-    pub clock: Rc<Clock>,
-    pub pool: Pool,
-    pub counters: Arc<Counters>,
-    /// For upstreams' answers: [`HEADROOM`] and [`READ`] bytes.
-    pub buffers: Buffers,
-    /// For the answer to `/metrics` only.
-    pub registry: Registry,
-    snapshot: RefCell<Rc<InForce>>,
-    /// No new requests; connections end after the answer under way.
-    pub draining: Cell<bool>,
-    pub open: Cell<usize>,
-    /// What this worker has learnt of providers and keys.
-    pub health: RefCell<Health>,
-    /// Whether there is anything in it.
-    pub ailing: Cell<bool>,
-    /// Derived from the secrets of AWS.
-    pub signing_keys: RefCell<SigningKeys>,
-}
-
-impl Core {
-    pub fn new(
-        seat: Seat,
-        clock: Rc<Clock>,
-        pool: Pool,
-        registry: Registry,
-        snapshot: Arc<Snapshot>,
-    ) -> Rc<Self> {
-        Rc::new(Self {
-            counters: registry.of(seat.index),
-            buffers: Buffers::new(HEADROOM + READ),
-            seat,
-            clock,
-            pool,
-            registry,
-            snapshot: RefCell::new(Rc::new(InForce(snapshot))),
-            draining: Cell::new(false),
-            open: Cell::new(0),
-            health: RefCell::new(Health::default()),
-            ailing: Cell::new(false),
-            signing_keys: RefCell::default(),
-        })
-    }
-
-    /// For [`Health`]: milliseconds since the worker's start.
-    pub fn coarse_now(&self) -> i64 {
-        i64::try_from(self.clock.coarse_ms()).unwrap_or(i64::MAX)
-    }
-
-    /// The configuration in force; a request keeps the one that it began with.
-    pub fn snapshot(&self) -> Rc<InForce> {
-        Rc::clone(&self.snapshot.borrow())
-    }
-
-    /// From now on this configuration is in force.
-    pub fn adopt(&self, snapshot: Arc<Snapshot>) {
-        *self.snapshot.borrow_mut() = Rc::new(InForce(snapshot));
-    }
-}
-
-/// The configuration as one worker holds it: counted by this worker alone, so that no request
-/// touches a counter that another core writes.
-#[derive(Debug)]
-pub struct InForce(Arc<Snapshot>);
-
-impl std::ops::Deref for InForce {
-    type Target = Snapshot;
-
-    fn deref(&self) -> &Snapshot {
-        &self.0
-    }
-}
 
 /// One request inside the gateway.
 #[derive(Debug)]

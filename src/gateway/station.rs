@@ -40,6 +40,8 @@ pub struct Outfit {
     pub snapshot: Arc<Snapshot>,
     pub registry: Registry,
     pub lookups: flume::Sender<Lookup>,
+    /// Tells the control thread that a strict limit waits for the journal.
+    pub hurry: flume::Sender<()>,
     pub roots: Arc<[CertificateDer<'static>]>,
     pub tls: Option<Arc<ServerConfig>>,
     pub mail: flume::Receiver<Mail>,
@@ -51,7 +53,7 @@ pub struct Outfit {
 pub async fn run(outfit: Outfit, clock: Rc<Clock>) {
     let Outfit { seat, workers, address, registry, mail, ready, .. } = outfit;
     let pool = Pool::new(Rc::clone(&clock), outfit.lookups, outfit.roots, workers);
-    let core = Core::new(seat, clock, pool, registry, outfit.snapshot);
+    let core = Core::new(seat, clock, pool, registry, (outfit.snapshot, outfit.hurry));
     let listener = match listener::bind(address) {
         Ok(listener) => listener,
         Err(error) => {

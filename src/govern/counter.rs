@@ -21,7 +21,7 @@ pub struct Counter {
     journaled: AtomicU128,
     /// What may be used in a window that the journal has not seen yet.
     headroom: AtomicU64,
-    /// The largest amount that did not fit below the journal's bound.
+    /// The largest amount that did not fit below the journal's bound, since it was last asked for.
     wanted: AtomicU64,
 }
 
@@ -127,6 +127,12 @@ impl Counter {
                 return Err(Short::Unjournaled);
             }
             match self.swap(seen, pack(tag, next)) {
+                // Looked at twice: `propose` may have lowered the bound in between.
+                Ok(()) if durable && next > self.durable_bound(tag) => {
+                    self.release(Held { tag, amount });
+                    self.wanted.fetch_max(amount, Ordering::Relaxed);
+                    return Err(Short::Unjournaled);
+                }
                 Ok(()) => return Ok(Held { tag, amount }),
                 Err(now) => seen = now,
             }
@@ -198,27 +204,49 @@ impl Counter {
         }
     }
 
-    /// The journal now counts `mark` as used in the window of `at`: so much may be reserved. Only
-    /// the control thread calls it, after the mark was made durable.
-    pub fn journaled(&self, at: Standing, mark: u64, headroom: u64) {
-        let tag = tag_of(at.start) | u64::from(at.generation);
-        self.journaled.store(pack(tag, mark), Ordering::Release);
-        self.headroom.store(headroom, Ordering::Release);
+    /// What the journal is going to be told: how the counter stands, and up to where it may be
+    /// spent then, which is `lease` above. Where that is less than before, it is in force at once:
+    /// nobody may pass a mark that is being written. For the control thread alone.
+    pub fn propose(&self, lease: u64) -> (Standing, u64) {
+        loop {
+            let (tag, used) = unpack(self.word.load(Ordering::SeqCst));
+            let mark = used.saturating_add(lease);
+            let (known, before) = unpack(self.journaled.load(Ordering::SeqCst));
+            if known != tag || before <= mark {
+                return (standing_of(tag, used), mark);
+            }
+            self.journaled.store(pack(tag, mark), Ordering::SeqCst);
+            // Whoever reserved beside this has seen the new bound, or is seen here.
+            let (still, used) = unpack(self.word.load(Ordering::SeqCst));
+            if still == tag {
+                return (standing_of(tag, used), mark.max(used));
+            }
+        }
     }
 
-    /// How much more than is used the journal has to count at least.
-    pub fn wanted(&self) -> u64 {
-        self.wanted.load(Ordering::Relaxed)
+    /// The journal now counts `mark` as used in the window of `at`: so much may be reserved; and
+    /// `headroom` in a window that it knows nothing of. Only the control thread calls it, after
+    /// both were made durable.
+    pub fn journaled(&self, at: Standing, mark: u64, headroom: u64) {
+        let tag = tag_of(at.start) | u64::from(at.generation);
+        self.journaled.store(pack(tag, mark), Ordering::SeqCst);
+        self.headroom.store(headroom, Ordering::SeqCst);
+    }
+
+    /// The largest amount since the last call that the journal's bound kept out; 0 for none.
+    pub fn take_wanted(&self) -> u64 {
+        self.wanted.swap(0, Ordering::Relaxed)
     }
 
     fn durable_bound(&self, tag: u64) -> u64 {
-        let (known, mark) = unpack(self.journaled.load(Ordering::Acquire));
-        let headroom = self.headroom.load(Ordering::Acquire);
-        if known == tag { mark.max(headroom) } else { headroom }
+        let (known, mark) = unpack(self.journaled.load(Ordering::SeqCst));
+        let headroom = self.headroom.load(Ordering::SeqCst);
+        if known == tag { mark } else { headroom }
     }
 
     fn swap(&self, seen: u128, next: u128) -> Result<(), u128> {
-        self.word.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
+        // In one order with the bound of the journal: see `propose`.
+        self.word.compare_exchange_weak(seen, next, Ordering::SeqCst, Ordering::Acquire).map(|_| ())
     }
 }
 

@@ -115,7 +115,7 @@ enum Length {
     Months(i64),
 }
 
-/// How a limit's usage is reset.
+/// How a limit's usage is reset. As text: `never`, `rolling 1d`, `calendar 1Q 4` (the last a month).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Window {
     /// Prepaid: usage only grows.
@@ -124,6 +124,35 @@ pub enum Window {
     Rolling(Span),
     /// From midnight, Monday, the first of the month, of the quarter or of the year.
     Calendar { span: Span, quarter_start_month: u8 },
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("never"),
+            Self::Rolling(span) => write!(f, "rolling {span}"),
+            Self::Calendar { span, quarter_start_month } => {
+                write!(f, "calendar {span} {quarter_start_month}")
+            }
+        }
+    }
+}
+
+impl FromStr for Window {
+    type Err = BadSpan;
+
+    fn from_str(text: &str) -> Result<Self, BadSpan> {
+        let words: Vec<&str> = text.split(' ').collect();
+        match words[..] {
+            ["never"] => Ok(Self::Never),
+            ["rolling", span] => Ok(Self::new(span.parse()?, false, 1)),
+            ["calendar", span, month] => {
+                let month = month.parse().map_err(|_| BadSpan::Malformed)?;
+                Ok(Self::new(span.parse()?, true, month))
+            }
+            _ => Err(BadSpan::Malformed),
+        }
+    }
 }
 
 impl Window {
@@ -275,6 +304,16 @@ mod tests {
             assert_eq!(text.parse::<Span>(), Err(BadSpan::TooLong), "{text}");
         }
         assert_ne!("1m".parse::<Span>(), "1M".parse::<Span>(), "minute and month differ");
+    }
+
+    #[test]
+    fn windows_are_written_and_read_back() {
+        for window in [Window::Never, rolling("90d"), calendar("1w", 1), calendar("2Q", 4)] {
+            assert_eq!(window.to_string().parse(), Ok(window));
+        }
+        for text in ["", "rolling", "rolling 1", "calendar 1M", "calendar 1M x"] {
+            assert_eq!(text.parse::<Window>(), Err(BadSpan::Malformed), "{text}");
+        }
     }
 
     #[test]

@@ -67,29 +67,35 @@ impl Start {
             fs::write(folder.join(name), text).unwrap();
         }
         let port = free_port();
-        let log = File::create(folder.join("log")).unwrap();
-        let own_workers = self.arguments.iter().any(|argument| argument == "--workers");
-        let process = Command::new(env!("CARGO_BIN_EXE_finops-gateway"))
-            .arg("--app-dir")
-            .arg(&folder)
-            .args(["--port", &port.to_string()])
-            .args(if own_workers { &[][..] } else { &["--workers", "1"] })
-            .args(&self.arguments)
-            .env_clear()
-            .env("HOME", &folder)
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut arguments = vec!["--port".to_owned(), port.to_string()];
+        if !self.arguments.iter().any(|argument| argument == "--workers") {
+            arguments.extend(["--workers".to_owned(), "1".to_owned()]);
+        }
+        arguments.extend(self.arguments);
+        let process = spawn(&folder, &arguments);
         let mut gateway = Gateway { process, folder, port };
         gateway.wait_until_up();
         gateway
     }
 }
 
+pub fn spawn(folder: &Path, arguments: &[String]) -> Child {
+    let log = File::options().append(true).create(true).open(folder.join("log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_finops-gateway"))
+        .arg("--app-dir")
+        .arg(folder)
+        .args(arguments)
+        .env_clear()
+        .env("HOME", folder)
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
 /// A running gateway; ended when dropped.
 pub struct Gateway {
-    process: Child,
+    pub process: Child,
     pub folder: PathBuf,
     pub port: u16,
 }
@@ -122,7 +128,7 @@ impl Gateway {
         fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
     }
 
-    fn wait_until_up(&mut self) {
+    pub fn wait_until_up(&mut self) {
         let until = Instant::now() + Duration::from_secs(10);
         while Instant::now() < until {
             if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {

@@ -1,0 +1,96 @@
+//! What one worker has to itself.
+//!
+//! In: what the worker was started with, later a new configuration. Out: everything that a request
+//! shares with the others of its worker. Never: seen by another worker.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::Snapshot;
+use crate::net::upstream::{HEADROOM, Pool, READ};
+use crate::observe::{Counters, Registry};
+use crate::provider::aws_sigv4::SigningKeys;
+use crate::route::Health;
+use crate::worker::Seat;
+use crate::worker::buffers::Buffers;
+use crate::worker::clock::Clock;
+
+/// Everything one worker has to itself.
+#[derive(Debug)]
+pub struct Core {
+    pub seat: Seat,
+    pub clock: Rc<Clock>,
+    pub pool: Pool,
+    pub counters: Arc<Counters>,
+    /// For upstreams' answers: [`HEADROOM`] and [`READ`] bytes.
+    pub buffers: Buffers,
+    /// For the answer to `/metrics` only.
+    pub registry: Registry,
+    snapshot: RefCell<Rc<InForce>>,
+    /// Tells the control thread that a strict limit waits for the journal.
+    pub hurry: flume::Sender<()>,
+    /// No new requests; connections end after the answer under way.
+    pub draining: Cell<bool>,
+    pub open: Cell<usize>,
+    /// What this worker has learnt of providers and keys.
+    pub health: RefCell<Health>,
+    /// Whether there is anything in it.
+    pub ailing: Cell<bool>,
+    /// Derived from the secrets of AWS.
+    pub signing_keys: RefCell<SigningKeys>,
+}
+
+impl Core {
+    pub fn new(
+        seat: Seat,
+        clock: Rc<Clock>,
+        pool: Pool,
+        registry: Registry,
+        (snapshot, hurry): (Arc<Snapshot>, flume::Sender<()>),
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            counters: registry.of(seat.index),
+            buffers: Buffers::new(HEADROOM + READ),
+            seat,
+            clock,
+            pool,
+            registry,
+            snapshot: RefCell::new(Rc::new(InForce(snapshot))),
+            hurry,
+            draining: Cell::new(false),
+            open: Cell::new(0),
+            health: RefCell::new(Health::default()),
+            ailing: Cell::new(false),
+            signing_keys: RefCell::default(),
+        })
+    }
+
+    /// For [`Health`]: milliseconds since the worker's start.
+    pub fn coarse_now(&self) -> i64 {
+        i64::try_from(self.clock.coarse_ms()).unwrap_or(i64::MAX)
+    }
+
+    /// The configuration in force; a request keeps the one that it began with.
+    pub fn snapshot(&self) -> Rc<InForce> {
+        Rc::clone(&self.snapshot.borrow())
+    }
+
+    /// From now on this configuration is in force.
+    pub fn adopt(&self, snapshot: Arc<Snapshot>) {
+        *self.snapshot.borrow_mut() = Rc::new(InForce(snapshot));
+    }
+}
+
+/// The configuration as one worker holds it: counted by this worker alone, so that no request
+/// touches a counter that another core writes.
+#[derive(Debug)]
+pub struct InForce(Arc<Snapshot>);
+
+impl std::ops::Deref for InForce {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
