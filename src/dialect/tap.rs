@@ -13,6 +13,7 @@ use crate::wire::json_scan::{self, DEPTH_MAX, Span};
 use base64::Engine;
 use memchr::memmem;
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 /// The base64 characters at the start of a Bedrock chunk that tell its event's type.
 const PEEKED: usize = 64;
@@ -234,13 +235,17 @@ fn tells_responses(frame: &Frame<'_>) -> bool {
     }
 }
 
+/// The keys of a chunk that tell something. Searching for a word has to be prepared; once is enough.
+static TELLING: LazyLock<[memmem::Finder<'static>; 3]> =
+    LazyLock::new(|| ["\"finish_reason\":", "\"usage\":", "\"error\":"].map(memmem::Finder::new));
+
 /// Whether a chunk holds more than text: a finish reason, counts, an error, the end. In a text
 /// these words have their quotes escaped, so it cannot hold them.
 fn tells_chat(data: &str) -> bool {
     if data.trim_ascii() == "[DONE]" {
         return true;
     }
-    said(data, b"\"finish_reason\":") || said(data, b"\"usage\":") || said(data, b"\"error\":")
+    TELLING.iter().any(|key| said(data, key))
 }
 
 fn tells_gemini(data: &str) -> bool {
@@ -250,9 +255,9 @@ fn tells_gemini(data: &str) -> bool {
 }
 
 /// Whether the key is there with another value than `null`.
-fn said(data: &str, key: &[u8]) -> bool {
-    memmem::find_iter(data.as_bytes(), key).any(|at| {
-        let value = data.as_bytes().get(at + key.len()..).unwrap_or_default();
+fn said(data: &str, key: &memmem::Finder<'_>) -> bool {
+    key.find_iter(data.as_bytes()).any(|at| {
+        let value = data.as_bytes().get(at + key.needle().len()..).unwrap_or_default();
         !value.trim_ascii_start().starts_with(b"null")
     })
 }

@@ -47,7 +47,7 @@ impl Outlet {
     /// Sends `payload`, with the head if that is still held back.
     pub async fn send(&mut self, client: &mut ClientConn, payload: &[u8]) -> Result<(), Halt> {
         let out = self.framed(payload);
-        write(client, out, 0).await.map(drop)
+        write_now(client, out, 0).await.map(drop)
     }
 
     /// What [`Outlet::send`] writes, for a caller that frees the payload before it waits. The head
@@ -75,7 +75,7 @@ impl Outlet {
                 out.extend_from_slice(http1::LAST_CHUNK);
             }
             if !out.is_empty() {
-                write(client, out, 0).await?;
+                write_now(client, out, 0).await?;
             }
             return Ok(buf);
         }
@@ -88,7 +88,7 @@ impl Outlet {
         if last {
             buf.extend_from_slice(http1::LAST_CHUNK);
         }
-        write(client, buf, begin).await
+        write_now(client, buf, begin).await
     }
 
     /// Ends the answer.
@@ -101,7 +101,7 @@ impl Outlet {
         if out.is_empty() {
             return Ok(());
         }
-        write(client, out, 0).await.map(drop)
+        write_now(client, out, 0).await.map(drop)
     }
 
     /// The next piece of the upstream's payload, appended to `buf`; heartbeats while it is quiet,
@@ -174,4 +174,9 @@ impl Outlet {
 /// Writes bytes to the client.
 pub async fn write(client: &mut ClientConn, buf: Vec<u8>, start: usize) -> Result<Vec<u8>, Halt> {
     client.write(buf, start, CLIENT_WRITE).await.map_err(|_| Halt::Gone)
+}
+
+/// Writes a piece of a stream to the client, without waiting for others to be written with it.
+async fn write_now(client: &mut ClientConn, buf: Vec<u8>, start: usize) -> Result<Vec<u8>, Halt> {
+    client.write_now(buf, start, CLIENT_WRITE).await.map_err(|_| Halt::Gone)
 }

@@ -373,6 +373,25 @@ impl ClientConn {
         .await
     }
 
+    /// As [`ClientConn::write`], for a piece of a stream: what the socket takes is sent at once.
+    ///
+    /// # Errors
+    /// As [`ClientConn::write`].
+    pub async fn write_now(
+        &mut self,
+        buf: Vec<u8>,
+        start: usize,
+        limit: Duration,
+    ) -> Result<Vec<u8>, Interrupt> {
+        self.answered = true;
+        let bytes = buf.get(start..).unwrap_or_default();
+        let sent = self.writer.send_now(bytes).map_err(|_| Interrupt::Gone)?;
+        if sent == bytes.len() {
+            return Ok(buf);
+        }
+        self.write(buf, start + sent, limit).await
+    }
+
     /// Takes a request's buffer back for the next one.
     pub fn recycle(&mut self, buf: Vec<u8>) {
         if buf.capacity() <= KEEP_MAX && buf.capacity() > self.spare.capacity() {

@@ -7,12 +7,11 @@ use std::io;
 use std::rc::Rc;
 
 use monoio::buf::{IoBuf, IoBufMut};
-use monoio::io::{
-    AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf, Splitable,
-};
+use monoio::io::{AsyncReadRent, OwnedReadHalf};
 use monoio::net::TcpStream;
 
 use super::tls::Session;
+use crate::worker::write_end::WriteEnd;
 
 /// The reading half.
 #[derive(Debug)]
@@ -24,8 +23,8 @@ pub enum Reader {
 /// The writing half.
 #[derive(Debug)]
 pub enum Writer {
-    Plain(OwnedWriteHalf<TcpStream>),
-    Tls { half: OwnedWriteHalf<TcpStream>, session: Rc<Session> },
+    Plain(WriteEnd),
+    Tls { half: WriteEnd, session: Rc<Session> },
 }
 
 /// Sealed bytes read at once: one TLS record and its head.
@@ -35,7 +34,7 @@ const RECORD: usize = 16 * 1024 + 512;
 pub fn split(stream: TcpStream) -> (Reader, Writer) {
     // Without it Nagle's algorithm holds events back; a socket that refuses is already dead.
     let _dead = stream.set_nodelay(true);
-    let (reader, writer) = stream.into_split();
+    let (reader, writer) = WriteEnd::split(stream);
     (Reader::Plain(reader), Writer::Plain(writer))
 }
 
@@ -89,15 +88,24 @@ impl Writer {
             Self::Plain(half) => {
                 let end = buf.len();
                 let (result, slice) = half.write_all(buf.slice(start..end)).await;
-                (result.map(drop), slice.into_inner())
+                (result, slice.into_inner())
             }
             Self::Tls { half, session } => {
                 let sealed = match session.seal(buf.get(start..).unwrap_or_default()) {
                     Ok(sealed) => sealed,
                     Err(error) => return (Err(error), buf),
                 };
-                (half.write_all(sealed).await.0.map(drop), buf)
+                (half.write_all(sealed).await.0, buf)
             }
+        }
+    }
+
+    /// Sends what the socket takes without waiting, and says how much that was. None under TLS,
+    /// where what is sealed has to be sent.
+    pub fn send_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(half) => half.send_now(bytes),
+            Self::Tls { .. } => Ok(0),
         }
     }
 

@@ -9,6 +9,7 @@
 pub mod buffers;
 pub mod clock;
 pub mod ring;
+pub mod write_end;
 
 use std::future::Future;
 use std::io;
