@@ -239,6 +239,9 @@ fn tells_responses(frame: &Frame<'_>) -> bool {
 static TELLING: LazyLock<[memmem::Finder<'static>; 3]> =
     LazyLock::new(|| ["\"finish_reason\":", "\"usage\":", "\"error\":"].map(memmem::Finder::new));
 
+static STOP_REASON: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new("\"stop_reason\":"));
+
 /// Whether a chunk holds more than text: a finish reason, counts, an error, the end. In a text
 /// these words have their quotes escaped, so it cannot hold them.
 fn tells_chat(data: &str) -> bool {
@@ -320,7 +323,7 @@ fn finish_reason(choices: &str) -> Option<StopReason> {
     let at = memmem::rfind(choices.as_bytes(), FINISH.as_bytes())? + FINISH.len();
     let value = choices.get(at..)?.trim_start().strip_prefix(':')?.trim_start();
     // Some servers name the stop sequence that matched.
-    let plain = !find(choices.as_bytes(), b"\"tool_calls\"") && !said(choices, b"\"stop_reason\":");
+    let plain = !find(choices.as_bytes(), b"\"tool_calls\"") && !said(choices, &STOP_REASON);
     if value.starts_with("\"stop\"") && plain {
         Some(StopReason::EndTurn)
     } else if value.starts_with("\"length\"") {
