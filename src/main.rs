@@ -3,18 +3,22 @@
 //! Start: read the configuration, find the ring's flags, start one worker per core, wait until all
 //! listen. Then this thread is the control thread. End: at SIGTERM or SIGINT the workers drain.
 
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::num::NonZero;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use finops_gateway::config::Snapshot;
-use finops_gateway::config::cli::{self, Arguments, Command, Driver, LogLevel, LogStyle, Stop};
+use finops_gateway::config::cli::{
+    self, Arguments, Command, Driver, Explain, LogLevel, LogStyle, Stop,
+};
 use finops_gateway::config::load::{load, process_env};
 use finops_gateway::config::reload;
 use finops_gateway::control::governor::Governor;
-use finops_gateway::control::{demo, resolver};
+use finops_gateway::control::{demo, explain, resolver};
 use finops_gateway::gateway::station::{self, Mail, Outfit};
 use finops_gateway::net::tls;
 use finops_gateway::net::upstream::Lookup;
@@ -72,6 +76,7 @@ fn run() -> Result<ExitCode, String> {
             cli::run_schema(&mut out).map_err(printed)?;
             return Ok(ExitCode::SUCCESS);
         }
+        Some(Command::Explain(what)) => return explain(&flags, what),
         Some(Command::Demo) | None => {}
     }
     let dir = flags.app_dir(&process_env);
@@ -92,9 +97,53 @@ fn run() -> Result<ExitCode, String> {
     for note in &snapshot.notes {
         log::warn(note, &[]);
     }
-    let running = start(&flags, &snapshot)?;
+    let running = start(&flags, (&flags.host, flags.port.get()), &snapshot)?;
     control(&flags, (runtime, stop), running, (snapshot, governor), loaded.digest)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `finops-gateway explain`: asks a gateway that runs, or one that is started for this alone.
+fn explain(flags: &Arguments, what: &Explain) -> Result<ExitCode, String> {
+    let unread = |error: std::io::Error| format!("the request's body can't be read: {error}");
+    let body = match &what.body {
+        Some(file) if file != Path::new("-") => std::fs::read(file).map_err(unread)?,
+        _ => {
+            let mut body = Vec::new();
+            std::io::stdin().read_to_end(&mut body).map_err(unread)?;
+            body
+        }
+    };
+    let request = explain::Request {
+        method: what.method.clone(),
+        path: what.path.clone(),
+        headers: what.headers.clone(),
+        body,
+    };
+    let (runtime, _stop) = runtime().map_err(|error| format!("no control runtime: {error}"))?;
+    let (status, answer) = if let Some(at) = &what.at {
+        runtime.block_on(explain::ask(at, &request))?
+    } else {
+        let loaded = load(&flags.app_dir(&process_env), &process_env)
+            .map_err(|unusable| unusable.to_string())?;
+        let mut snapshot = loaded.snapshot;
+        // It is asked over the loopback alone.
+        snapshot.server.tls = None;
+        let mut governor = Governor::in_memory();
+        runtime.block_on(governor.enact(&mut snapshot)).map_err(|faults| faults.to_string())?;
+        log::configure(log::Level::Error, flags.log_style == LogStyle::Pretty);
+        let alone = Arguments { workers: NonZero::new(1), ..flags.clone() };
+        let running = start(&alone, ("127.0.0.1", 0), &Arc::new(snapshot))?;
+        let answer = runtime.block_on(explain::ask(running.address, &request));
+        for worker in &running.mail {
+            // A worker that has ended has nothing to drain.
+            let _ended = worker.send(Mail::Drain);
+        }
+        join(running.threads)?;
+        answer?
+    };
+    let readable = if what.json { None } else { explain::readable(&answer) };
+    println!("{}", readable.as_deref().unwrap_or(&answer));
+    Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The control thread's runtime, and the signals that end the process.
@@ -133,7 +182,11 @@ struct Running {
     threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
-fn start(flags: &Arguments, snapshot: &Arc<Snapshot>) -> Result<Running, String> {
+fn start(
+    flags: &Arguments,
+    place: (&str, u16),
+    snapshot: &Arc<Snapshot>,
+) -> Result<Running, String> {
     let roots = std::thread::spawn(system_roots);
     let (driver, refused) =
         ring::probe(wanted(flags)).map_err(|error| format!("io_uring is refused: {error}"))?;
@@ -144,7 +197,7 @@ fn start(flags: &Arguments, snapshot: &Arc<Snapshot>) -> Result<Running, String>
         ),
         None => log::info("event loop", &[("driver", driver.name())]),
     }
-    let (reserved, address) = reserve(flags)?;
+    let (reserved, address) = reserve(place)?;
     let cpus = worker::cpus();
     let workers = flags.workers.map_or(cpus.len(), NonZero::get);
     let registry = Registry::new(workers);
@@ -220,8 +273,7 @@ fn system_roots() -> Vec<rustls::pki_types::CertificateDer<'static>> {
 
 /// Binds the address without listening, so that port 0 becomes a number that all workers share,
 /// and an address in use is noticed before anything starts.
-fn reserve(flags: &Arguments) -> Result<(socket2::Socket, SocketAddr), String> {
-    let (host, port) = (flags.host.as_str(), flags.port.get());
+fn reserve((host, port): (&str, u16)) -> Result<(socket2::Socket, SocketAddr), String> {
     let bad = |error: &dyn std::fmt::Display| format!("cannot listen on {host}:{port}: {error}");
     let mut found: Vec<_> = (host, port).to_socket_addrs().map_err(|error| bad(&error))?.collect();
     found.sort_by_key(SocketAddr::is_ipv6);

@@ -9,7 +9,7 @@ use crate::config::check::schema;
 use crate::config::load::{Unusable, default_dir, load, load_file};
 use crate::config::network::Lookup;
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::num::{NonZeroU16, NonZeroUsize};
@@ -59,6 +59,30 @@ pub enum Command {
     },
     /// Print the JSON Schema of config.json
     Schema,
+    /// Say what would become of a request: rules, limits, targets, upstream requests; nothing is sent
+    Explain(Explain),
+}
+
+/// A request to be explained.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Explain {
+    /// File of the request's body; standard input where none is named
+    pub body: Option<PathBuf>,
+    /// As a client would send it
+    #[arg(long, default_value = "POST")]
+    pub method: String,
+    /// As a client would send it, with its query
+    #[arg(long, default_value = "/v1/chat/completions")]
+    pub path: String,
+    /// A header of the request; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// A gateway that runs, to be asked in the place of the configuration: it knows its usage
+    #[arg(long, value_name = "HOST:PORT")]
+    pub at: Option<String>,
+    /// Print the answer's JSON as it is
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

@@ -4,6 +4,7 @@
 //! worker. Never: on the path of a request that has what it needs.
 
 pub mod demo;
+pub mod explain;
 pub mod governor;
 pub mod journal;
 pub mod resolver;

@@ -9,9 +9,10 @@ use super::Visit;
 use super::account::Tally;
 use super::authority::{self, Bill, Direct, Pass};
 use super::exchange::Halt;
+use super::explain;
 use super::failure::{Failure, Whose};
 use super::ingress::Ask;
-use super::itinerary::{self, Stop};
+use super::itinerary::{self, Itinerary, Stop};
 use crate::chat::{Dialect, ErrorKind, Usage};
 use crate::govern::{Grant, Reason};
 use crate::net::client_conn::{ClientConn, Incoming};
@@ -79,22 +80,17 @@ pub async fn run(
     let pass = authority::identify(visit.core, visit.snapshot, incoming)?;
     let random = Random::new(fastrand::u64(..));
     let errand = &Errand { session: session(incoming, &pass), ..*errand };
-    let stops = itinerary::plan(visit, &pass, incoming, errand, random)?;
+    let itinerary = itinerary::plan(visit, &pass, incoming, errand, random)?;
+    let tour = Tour { visit, pass: &pass, errand, itinerary: &itinerary, random };
+    if explain::wanted(incoming) {
+        return explain::say(&tour, client, incoming).await;
+    }
     let mut first: Option<Box<Failure>> = None;
-    for (at, stop) in stops.iter().enumerate() {
-        let journey = Journey {
-            visit,
-            pass: &pass,
-            errand,
-            at,
-            stop,
-            direct: pass.direct.as_ref().filter(|direct| at == 0 && may_take(stop, direct)),
-            random: random.nth(u32::try_from(at).unwrap_or(0) + 16),
-            next_target: at + 1 < stops.len(),
-        };
+    for at in 0..itinerary.stops.len() {
+        let Some(journey) = tour.journey(at) else { break };
         match journey.travel(client, incoming, tally).await {
             Err(Halt::Failed(failure)) => {
-                let refused = failure.whose == Whose::Policy && at == 0;
+                let refused = is_final(&failure, at);
                 let failure = first.get_or_insert(failure);
                 if refused || client.has_answered() {
                     return Err(Halt::Failed(failure.clone()));
@@ -107,6 +103,12 @@ pub async fn run(
         Some(failure) => Err(Halt::Failed(failure)),
         None => Err(Failure::invalid("there is no place to send this request to").into()),
     }
+}
+
+/// Whether a target's failure is the answer, whatever targets are left: the caller may not do what
+/// it asked for.
+pub(super) fn is_final(failure: &Failure, at: usize) -> bool {
+    failure.whose == Whose::Policy && at == 0
 }
 
 /// Requests of one session go to the same provider and key, as long as these are well: prompt
@@ -129,22 +131,49 @@ fn may_take(stop: &Stop<'_>, direct: &Direct) -> bool {
     }
 }
 
+/// A request with all its targets.
+pub(super) struct Tour<'j, 'v> {
+    pub visit: &'j Visit<'v>,
+    pub pass: &'j Pass<'v>,
+    pub errand: &'j Errand<'v>,
+    pub itinerary: &'j Itinerary<'v>,
+    random: Random,
+}
+
+impl<'j, 'v> Tour<'j, 'v> {
+    /// The way to the target at this place of the plan.
+    pub(super) fn journey(&self, at: usize) -> Option<Journey<'j, 'v>> {
+        let stop = self.itinerary.stops.get(at)?;
+        let direct = self.pass.direct.as_ref();
+        Some(Journey {
+            visit: self.visit,
+            pass: self.pass,
+            errand: self.errand,
+            at,
+            stop,
+            direct: direct.filter(|direct| at == 0 && may_take(stop, direct)),
+            random: self.random.nth(u32::try_from(at).unwrap_or(0) + 16),
+            next_target: at + 1 < self.itinerary.stops.len(),
+        })
+    }
+}
+
 /// One target, with all its keys and retries.
-struct Journey<'j, 'v> {
-    visit: &'j Visit<'v>,
-    pass: &'j Pass<'v>,
-    errand: &'j Errand<'v>,
+pub(super) struct Journey<'j, 'v> {
+    pub visit: &'j Visit<'v>,
+    pub pass: &'j Pass<'v>,
+    pub errand: &'j Errand<'v>,
     /// Its place in the plan.
-    at: usize,
-    stop: &'j Stop<'v>,
-    direct: Option<&'j Direct>,
+    pub at: usize,
+    pub stop: &'j Stop<'v>,
+    pub direct: Option<&'j Direct>,
     random: Random,
     next_target: bool,
 }
 
 /// Which keys a target has left.
 #[derive(Debug, Default)]
-struct Keys {
+pub(super) struct Keys {
     /// Used since the list began anew.
     used: SmallVec<[usize; 4]>,
     /// No good for this request.
@@ -152,6 +181,23 @@ struct Keys {
 }
 
 impl Journey<'_, '_> {
+    /// What an attempt with the key at this place is charged by.
+    pub(super) fn bill(&self, at: Option<usize>) -> Bill<'_> {
+        let provider = self.stop.provider;
+        Bill {
+            provider,
+            key: at.and_then(|at| provider.keys.get(at)),
+            model: &self.stop.model,
+            request_type: self.errand.request_type,
+        }
+    }
+
+    /// Where an attempt with the key at this place goes.
+    pub(super) fn site(&self, at: Option<usize>, metered: bool) -> Site<'_> {
+        let Bill { provider, key, model, .. } = self.bill(at);
+        Site { provider, model, key, direct: self.direct, metered }
+    }
+
     /// Admits the request to this target, tries it, and charges for what it came to.
     async fn travel(
         &self,
@@ -162,24 +208,12 @@ impl Journey<'_, '_> {
         let provider = self.stop.provider;
         let (mut keys, mut retries) = (Keys::default(), 0);
         let mut at = self.choose(&keys, retries).map_err(|why| self.not_tried(why, None, tally))?;
-        let bill = |at: Option<usize>| Bill {
-            provider,
-            key: at.and_then(|at| provider.keys.get(at)),
-            model: &self.stop.model,
-            request_type: self.errand.request_type,
-        };
-        let grant = self.admit(client, &bill(at), incoming.body(), tally).await?;
+        let grant = self.admit(client, &self.bill(at), incoming.body(), tally).await?;
         let metered = authority::is_metered(grant.as_ref());
         let length = incoming.body().len();
         loop {
             tally.usage = Usage::default();
-            let site = Site {
-                provider,
-                model: &self.stop.model,
-                key: bill(at).key,
-                direct: self.direct,
-                metered,
-            };
+            let site = self.site(at, metered);
             let visit = self.visit;
             let clock = &visit.core.clock;
             tally.trail.begin((self.at, &provider.name, site.model), site.key, clock.since_start());
@@ -193,7 +227,7 @@ impl Journey<'_, '_> {
                         _ => tally.trail.end(clock.since_start()),
                     }
                     self.note_answer(at);
-                    self.pass.settle(visit.core, grant, &bill(at), (tally, answered, length));
+                    self.pass.settle(visit.core, grant, &self.bill(at), (tally, answered, length));
                     // What has begun cannot turn into an error any more: only end.
                     return other.map_err(|_| Halt::Gone);
                 }
@@ -205,7 +239,7 @@ impl Journey<'_, '_> {
             let wait = match next {
                 Retry::Same { after_ms } | Retry::NextKey { after_ms, .. } => after_ms,
                 Retry::NextTarget | Retry::Stop | Retry::Exhausted => {
-                    self.pass.settle(visit.core, grant, &bill(at), (tally, false, length));
+                    self.pass.settle(visit.core, grant, &self.bill(at), (tally, false, length));
                     let exhausted = next == Retry::Exhausted && keys.dead.len() > 1;
                     return Err(
                         if exhausted { exhaustion(provider, &failure) } else { *failure }.into()
@@ -260,30 +294,40 @@ impl Journey<'_, '_> {
         why
     }
 
+    /// Asks for a key, or about keys, as this target's calls do.
+    pub(super) fn key_ask<R>(
+        &self,
+        spent: &[usize],
+        retries: u32,
+        answer: impl FnOnce(&KeyAsk<'_>) -> R,
+    ) -> R {
+        let grant = self.pass.key.and_then(|key| key.provider(&self.stop.provider.name));
+        let allowed = |key: &Key| {
+            grant.is_none_or(|grant| grant.keys.holds(&key.id) || grant.keys.holds(&key.name))
+        };
+        answer(&KeyAsk {
+            model: &self.stop.model,
+            allowed: &allowed,
+            pin: self.stop.pin.as_ref().map(KeyPin::as_ref),
+            session: self.errand.session,
+            batch: false,
+            spent,
+            random: self.random.nth(retries),
+        })
+    }
+
     /// The place of the key to use; `None` where none is needed, or there is none at all.
-    fn choose(&self, keys: &Keys, retries: u32) -> Result<Option<usize>, Failure> {
+    pub(super) fn choose(&self, keys: &Keys, retries: u32) -> Result<Option<usize>, Failure> {
         let provider = self.stop.provider;
         if provider.keys.is_empty() {
             return Ok(None);
         }
-        let grant = self.pass.key.and_then(|key| key.provider(&provider.name));
-        let allowed = |key: &Key| {
-            grant.is_none_or(|grant| grant.keys.holds(&key.id) || grant.keys.holds(&key.name))
-        };
         let mut spent = keys.used.clone();
         spent.extend_from_slice(&keys.dead);
         let core = self.visit.core;
         let chosen = |spent: &[usize]| {
-            let ask = KeyAsk {
-                model: &self.stop.model,
-                allowed: &allowed,
-                pin: self.stop.pin.as_ref().map(KeyPin::as_ref),
-                session: self.errand.session,
-                batch: false,
-                spent,
-                random: self.random.nth(retries),
-            };
-            keys::choose(provider, &ask, &core.health.borrow(), core.coarse_now())
+            let (health, now) = (core.health.borrow(), core.coarse_now());
+            self.key_ask(spent, retries, |ask| keys::choose(provider, ask, &health, now))
         };
         // When all were used, the used ones begin again; the dead stay dead.
         let found = match chosen(&spent) {

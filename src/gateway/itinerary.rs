@@ -14,7 +14,7 @@ use crate::net::client_conn::Incoming;
 use crate::provider::{Operation, Provider, model_name};
 use crate::route::facts::NoLimits;
 use crate::route::{
-    self, Caller, FallbackRef, Fields, KeyPin, Named, Offer, PinRef, Plan, Question, Random,
+    self, Caller, FallbackRef, Fields, KeyPin, Named, Offer, PinRef, Plan, Question, Random, Rule,
     Standing, Via,
 };
 use crate::wire::http1;
@@ -28,12 +28,23 @@ pub struct Stop<'r> {
     /// As the provider's keys know it, or an alias of theirs.
     pub model: Cow<'r, str>,
     pub pin: Option<KeyPin>,
+    /// What chose it.
+    pub via: Via,
     /// Whether the caller's own credential may go there: the caller asked for the place itself.
     pub own_choice: bool,
 }
 
 /// The places to try, in order.
 pub type Stops<'r> = SmallVec<[Stop<'r>; 2]>;
+
+/// Where a request goes, and which rules sent it there.
+#[derive(Debug)]
+pub struct Itinerary<'r> {
+    /// Never empty.
+    pub stops: Stops<'r>,
+    /// All that matched, in order; the last one decided.
+    pub rules: SmallVec<[&'r Rule; 2]>,
+}
 
 /// Decides where a request goes; never nowhere.
 ///
@@ -45,7 +56,7 @@ pub fn plan<'r>(
     incoming: &Incoming,
     errand: &Errand<'r>,
     random: Random,
-) -> Result<Stops<'r>, Failure> {
+) -> Result<Itinerary<'r>, Failure> {
     let fallbacks = fallbacks(visit, errand)?;
     let offers = offers(visit, pass, errand);
     let headers = Headers(incoming);
@@ -84,14 +95,15 @@ pub fn plan<'r>(
     let now = visit.core.coarse_now();
     let (routes, providers) = (&visit.snapshot.routes, &visit.snapshot.providers);
     let plan = route::plan(routes, providers, &question, &health, now);
-    stops(visit, errand, &plan, &offers)
+    let stops = stops(visit, errand, &plan, &offers)?;
+    Ok(Itinerary { stops, rules: plan.chain })
 }
 
 /// The targets as places that exist.
 fn stops<'r>(
     visit: &Visit<'r>,
     errand: &Errand<'r>,
-    plan: &Plan<'_>,
+    plan: &Plan<'_, '_>,
     offers: &Offers<'_>,
 ) -> Result<Stops<'r>, Failure> {
     let providers = &visit.snapshot.providers;
@@ -129,6 +141,7 @@ fn stops<'r>(
                 PinRef::Id(id) => KeyPin::Id(id.into()),
                 PinRef::Name(name) => KeyPin::Name(name.into()),
             }),
+            via: target.via,
             own_choice: matches!(target.via, Via::Prefix | Via::Native | Via::Catalogue),
         });
     }

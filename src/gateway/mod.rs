@@ -10,6 +10,7 @@ pub mod authority;
 pub mod connection;
 mod core_state;
 pub mod exchange;
+pub mod explain;
 pub mod failure;
 pub mod identity;
 pub mod ingress;
@@ -20,8 +21,10 @@ pub mod models;
 pub mod outgoing;
 pub mod outlet;
 pub mod own;
+pub mod redact;
 pub mod reframe;
 pub mod reply;
+pub mod sending;
 pub mod signing;
 pub mod station;
 pub mod trail;
@@ -33,20 +36,18 @@ use std::time::Duration;
 
 use crate::chat::{Dialect, Loss};
 use crate::config::Snapshot;
-use crate::dialect::Reply;
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::observe::Counters;
-use crate::provider::{Operation, Provider, endpoint, model_name};
+use crate::provider::{Operation, Provider, model_name};
 use crate::wire::frames::{Frames, Framing};
 
 pub use core_state::{Core, InForce};
 
 use account::Tally;
-use attempts::{Errand, Site};
+use attempts::Errand;
 use exchange::{Answer, Halt};
 use failure::Failure;
-use ingress::{Ask, Mount, Route, Target};
-use outgoing::Course;
+use ingress::{Mount, Route, Target};
 use outlet::Outlet;
 use reply::{Head, Terms};
 use trail::Trail;
@@ -179,6 +180,11 @@ impl Visit<'_> {
             Target::Own(own) => return own::answer(self, client, *own).await,
             Target::Api(call) => call,
         };
+        let chat = matches!(call.operation, Operation::Chat | Operation::CountTokens);
+        if !chat && explain::wanted(incoming) {
+            let message = "x-bf-dry-run explains calls of a model; this one was not made";
+            return Err(Failure::invalid(message).into());
+        }
         match call.operation {
             Operation::ListModels => models::list(self, client, incoming).await,
             Operation::RetrieveModel => {
@@ -197,138 +203,6 @@ impl Visit<'_> {
                 attempts::run(&visit, client, incoming, &errand, tally).await
             }
         }
-    }
-
-    /// One attempt, at one provider with one key.
-    async fn attempt(
-        &self,
-        client: &mut ClientConn,
-        incoming: &mut Incoming,
-        errand: &Errand<'_>,
-        site: &Site<'_>,
-        tally: &mut Tally,
-    ) -> Result<(), Halt> {
-        let Errand { operation, ask, query, .. } = *errand;
-        let Site { provider, model, key, .. } = *site;
-        if provider.row.in_process {
-            if operation == Operation::CountTokens {
-                return own::estimate(self, client, incoming, &mut tally.trail).await;
-            }
-            return mock::serve(self, client, incoming, ask, (provider, model), tally).await;
-        }
-        let dialect = self.voice.dialect;
-        let endpoint = endpoint::resolve(provider, key, operation, dialect, model, ask.stream);
-        let endpoint = match endpoint {
-            Ok(endpoint) => endpoint,
-            Err(endpoint::NoEndpoint::NotSpoken(Operation::CountTokens)) => {
-                return own::estimate(self, client, incoming, &mut tally.trail).await;
-            }
-            Err(error) => {
-                return Err(Failure::invalid(format!("{}: {error}", provider.name)).into());
-            }
-        };
-        let same = self.voice.is(endpoint.dialect);
-        if operation == Operation::CountTokens && !same {
-            return own::estimate(self, client, incoming, &mut tally.trail).await;
-        }
-        let course = Course {
-            provider,
-            key,
-            direct: site.direct,
-            metered: site.metered,
-            model: endpoint.model,
-            operation,
-            query: if same { query } else { "" },
-            absolute: provider.network.transport.proxy.is_some() && !endpoint.origin.tls,
-            endpoint,
-        };
-        tally.upstream = Some(course.endpoint.dialect);
-        self.exchange(client, incoming, &course, ask, tally).await
-    }
-
-    /// Sends the request where it goes, and passes the answer on.
-    async fn exchange(
-        &self,
-        client: &mut ClientConn,
-        incoming: &mut Incoming,
-        course: &Course<'_>,
-        ask: &Ask,
-        tally: &mut Tally,
-    ) -> Result<(), Halt> {
-        let core = self.core;
-        let mut loss = Loss::default();
-        let mut reply = Reply::default();
-        let same = self.voice.is(course.endpoint.dialect);
-        let chat = same && course.endpoint.dialect == Dialect::OpenAiChat;
-        let metered = chat && ask.stream && course.metered;
-        let options = metered.then(|| metering::stream_options(ask, incoming.body())).flatten();
-        let body = if same {
-            let options = options.as_deref();
-            let losing = (&mut loss, self.strict);
-            outgoing::identity_body(course, &ask.spans, options, incoming.body(), losing)?
-        } else {
-            let mut request = self.voice.decode(incoming.body(), &mut loss)?;
-            request.model = course.model.into();
-            request.stream = ask.stream;
-            reply = self.reply(ask, &request, incoming.body());
-            Some(outgoing::encode(course, &request, &mut loss, self.strict)?)
-        };
-        tally.losses = loss.entries().len() as u64;
-        let own_body = body.is_none();
-        let filter = &self.snapshot.client.header_filter;
-        let mut parcel = outgoing::parcel(core, course, incoming, filter, body)?;
-        let sent =
-            exchange::send(core, client, course.provider, &course.endpoint.origin, &mut parcel)
-                .await;
-        if own_body {
-            incoming.buf = parcel.buf;
-        }
-        let answer = sent?;
-        let scene = Scene {
-            terms: self.terms,
-            provider: course.provider,
-            voice: self.voice,
-            upstream: course.endpoint.dialect,
-            stream: ask.stream,
-            heartbeat: self.snapshot.client.heartbeat,
-            counters: &core.counters,
-            loss: &loss,
-            usage_hidden: options.is_some(),
-        };
-        tally.status = answer.head.status;
-        tally.trail.head(answer.head.status, core.clock.since_start());
-        if !(200..300).contains(&answer.head.status) {
-            return Err(self.refused(client, &scene, answer).await);
-        }
-        let streamed = answer.header("content-type").is_some_and(|kind| kind.contains("event"));
-        let framing = if streamed { course.endpoint.framing } else { Framing::Sse };
-        match (same, ask.stream && streamed) {
-            (true, true) if scene.passes_bytes(framing) => {
-                identity::stream(core, client, &scene, answer, tally).await
-            }
-            (true, true) => reframe::stream(core, client, &scene, answer, framing, tally).await,
-            (true, false) => identity::whole(core, client, &scene, answer, tally).await,
-            (false, true) => {
-                transcode::stream(core, client, &scene, answer, (framing, reply), tally).await
-            }
-            (false, false) => transcode::whole(core, client, &scene, answer, reply, tally).await,
-        }
-    }
-
-    /// What the upstream's refusal means for the client: its status, message, ids and retry advice.
-    async fn refused(
-        &self,
-        client: &mut ClientConn,
-        scene: &Scene<'_>,
-        mut answer: Answer,
-    ) -> Halt {
-        self.core.counters.upstream_failures.add(1);
-        if let Err(halt) = answer.read_whole(client, scene.provider, 4 << 20).await {
-            return halt;
-        }
-        let failure = Failure::of_upstream(scene, &answer);
-        answer.finish(self.core);
-        failure.into()
     }
 
     /// The provider that a model's name means, and the name without its prefix.
@@ -355,21 +229,6 @@ impl Visit<'_> {
             providers.known_names().collect::<Vec<_>>().join(", ")
         );
         Failure::invalid(message)
-    }
-
-    fn reply(&self, ask: &Ask, request: &crate::chat::Request<'_>, body: &[u8]) -> Reply {
-        let request_body = match self.voice.dialect {
-            Dialect::OpenAiResponses => String::from_utf8_lossy(body).into_owned(),
-            _ => String::new(),
-        };
-        Reply {
-            model: ask.model.clone(),
-            id: self.request_id.to_owned(),
-            created: own::unix_seconds(),
-            include_usage: request.include_usage,
-            request_body,
-            ..Reply::default()
-        }
     }
 }
 

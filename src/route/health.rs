@@ -86,6 +86,21 @@ struct Record {
     last: i64,
 }
 
+/// What is known of a place, for whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sight {
+    /// `closed`, `open` or `probing`.
+    pub breaker: &'static str,
+    /// In a row, while the breaker is closed.
+    pub failures: u32,
+    /// How long the breaker stays open, in milliseconds.
+    pub open_for_ms: i64,
+    /// Share of failures, lately, 0 to 1.
+    pub errors: f64,
+    /// Milliseconds to the head of an answer, lately.
+    pub latency_ms: Option<f64>,
+}
+
 /// The memory of one worker.
 #[derive(Debug, Default)]
 pub struct Health {
@@ -164,6 +179,20 @@ impl Health {
 
     pub fn latency(&self, place: Place) -> Option<f64> {
         self.places.get(&place).and_then(|record| record.latency)
+    }
+
+    /// What is known of a place; `None` where nothing has happened yet.
+    pub fn look(&self, place: Place, now: i64) -> Option<Sight> {
+        let record = self.places.get(&place)?;
+        let (breaker, failures, open_for_ms) = match record.breaker {
+            Breaker::Closed { failures } => ("closed", failures, 0),
+            // The pause is over: the next call probes.
+            Breaker::Open { until, .. } if until <= now => ("probing", 0, 0),
+            Breaker::Open { until, .. } => ("open", 0, until - now),
+            Breaker::Probing { .. } => ("probing", 0, 0),
+        };
+        let (errors, latency_ms) = (record.errors, record.latency);
+        Some(Sight { breaker, failures, open_for_ms, errors, latency_ms })
     }
 
     fn record(&mut self, place: Place, now: i64) -> &mut Record {

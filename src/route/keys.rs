@@ -39,6 +39,38 @@ pub enum NoKey {
     AllSpent,
 }
 
+/// Why a key is no candidate for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Bar {
+    #[error("another key is named by the request or its rule")]
+    OtherIsPinned,
+    #[error("it is disabled, or does not serve this model")]
+    Model,
+    #[error("the virtual key may not use it")]
+    VirtualKey,
+    #[error("it is not meant for batches")]
+    Batch,
+    #[error("this request has tried it")]
+    Spent,
+}
+
+impl KeyAsk<'_> {
+    /// What keeps the key at this place of the provider's list from being a candidate.
+    pub fn bar(&self, at: usize, key: &Key) -> Option<Bar> {
+        if self.pin.is_some_and(|pin| !pin.names(key)) {
+            Some(Bar::OtherIsPinned)
+        } else if !serves(key, self.model) {
+            Some(Bar::Model)
+        } else if !(self.allowed)(key) {
+            Some(Bar::VirtualKey)
+        } else if self.batch && !key.use_for_batch_api {
+            Some(Bar::Batch)
+        } else {
+            self.spent.contains(&at).then_some(Bar::Spent)
+        }
+    }
+}
+
 /// The place of the key in `provider.keys`; `None` for a provider that needs none and has none.
 pub fn choose(
     provider: &Provider,
@@ -49,22 +81,22 @@ pub fn choose(
     if provider.keyless && provider.keys.is_empty() && ask.pin.is_none() {
         return Ok(None);
     }
-    let named = provider.keys.iter().enumerate();
-    let mut named: SmallVec<[(usize, &Key); 8]> =
-        named.filter(|(_, key)| ask.pin.is_none_or(|pin| pin.names(key))).collect();
-    if named.is_empty() && ask.pin.is_some() {
-        return Err(NoKey::UnknownPin);
+    let (mut pinned, mut fits) = (false, false);
+    let mut named: SmallVec<[(usize, &Key); 8]> = SmallVec::new();
+    for (at, key) in provider.keys.iter().enumerate() {
+        let bar = ask.bar(at, key);
+        pinned |= bar != Some(Bar::OtherIsPinned);
+        fits |= matches!(bar, None | Some(Bar::Spent));
+        if bar.is_none() {
+            named.push((at, key));
+        }
     }
-    named.retain(|(_, key)| {
-        serves(key, ask.model) && (ask.allowed)(key) && (!ask.batch || key.use_for_batch_api)
-    });
-    if named.is_empty() {
-        let pinned = ask.pin.is_some();
-        return Err(if pinned { NoKey::PinNotAllowed } else { NoKey::NoneForModel });
-    }
-    named.retain(|(at, _)| !ask.spent.contains(at));
-    if named.is_empty() {
-        return Err(NoKey::AllSpent);
+    match (ask.pin.is_some(), pinned, fits, named.is_empty()) {
+        (true, false, _, _) => return Err(NoKey::UnknownPin),
+        (true, true, false, _) => return Err(NoKey::PinNotAllowed),
+        (false, _, false, _) => return Err(NoKey::NoneForModel),
+        (_, _, true, true) => return Err(NoKey::AllSpent),
+        _ => {}
     }
     let place = |key: &Key| Place::key(&provider.name, &key.id);
     if named.iter().any(|(_, key)| health.usable(place(key), now)) {

@@ -22,8 +22,8 @@ pub mod rules;
 
 pub use catalogue::Catalogue;
 pub use facts::{Caller, Facts, Fields, Named, Standing};
-pub use health::{Health, Place};
-pub use keys::{KeyAsk, NoKey};
+pub use health::{Health, Place, Sight};
+pub use keys::{Bar, KeyAsk, NoKey};
 pub use random::{Random, Session};
 pub use rules::{Fallback, Rule, RulePlan, RuleTarget, Rules};
 
@@ -135,12 +135,12 @@ pub struct Target<'a> {
 
 /// Where a request goes.
 #[derive(Debug, Clone)]
-pub struct Plan<'a> {
+pub struct Plan<'r, 'a> {
     /// To be tried in this order; never empty.
     pub targets: SmallVec<[Target<'a>; 4]>,
     /// The rule that decided, and all that matched on the way to it.
-    pub rule: Option<&'a Rule>,
-    pub chain: SmallVec<[&'a Rule; 2]>,
+    pub rule: Option<&'r Rule>,
+    pub chain: SmallVec<[&'r Rule; 2]>,
 }
 
 impl<'a> FallbackRef<'a> {
@@ -154,13 +154,13 @@ impl<'a> FallbackRef<'a> {
 }
 
 /// Decides where a request goes.
-pub fn plan<'a>(
-    routes: &'a Routes,
+pub fn plan<'r: 'a, 'a>(
+    routes: &'r Routes,
     fleet: &dyn Fleet,
     question: &Question<'a>,
     health: &Health,
     now: i64,
-) -> Plan<'a> {
+) -> Plan<'r, 'a> {
     let (prefix, model) = split(question.model, |name| fleet.provider(name).is_some());
     let facts = Facts {
         model,

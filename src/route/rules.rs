@@ -75,6 +75,9 @@ pub struct Fallback {
 pub struct Rule {
     pub id: Box<str>,
     pub name: Box<str>,
+    /// As it was written.
+    pub expression: Box<str>,
+    pub priority: i64,
     pub chain: bool,
     pub targets: Box<[RuleTarget]>,
     pub fallbacks: Box<[Fallback]>,
@@ -171,14 +174,14 @@ impl Rules {
     }
 
     /// What the rules make of a request; `None` where none holds.
-    pub fn apply<'a>(&'a self, facts: &Facts<'a>, random: Random) -> Option<Ruling<'a>> {
+    pub fn apply<'r: 'a, 'a>(&'r self, facts: &Facts<'a>, random: Random) -> Option<Ruling<'r>> {
         if self.is_empty() {
             return None;
         }
         let mut seen: SmallVec<[(&str, &str); 4]> = SmallVec::new();
         seen.push((facts.provider, facts.model));
         let mut facts = *facts;
-        let mut ruling: Option<Ruling<'a>> = None;
+        let mut ruling: Option<Ruling<'r>> = None;
         for step in 0..self.max_chain {
             let Some(rule) = self.first(&facts) else { break };
             let target = rule.draw(random.nth(step));
@@ -276,6 +279,8 @@ impl Rule {
         Ok(Self {
             id: plan.id,
             name: plan.name,
+            expression: plan.expression,
+            priority: plan.priority,
             chain: plan.chain,
             targets: plan.targets.into(),
             fallbacks: plan.fallbacks.into(),
