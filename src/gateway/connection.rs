@@ -1,4 +1,4 @@
-//! A client's connection from accept to close: TLS, then one request after the other.
+//! A client's connection from accept to close: TLS, which HTTP, then one request after the other.
 //!
 //! In: an accepted socket. Out: answers. Never: outlives the drain; leaves a refusal unsaid.
 
@@ -14,7 +14,9 @@ use super::{Core, ingress, request_id, serve};
 use crate::chat::ErrorKind;
 use crate::config::Snapshot;
 use crate::net::client_conn::{ClientConn, Interrupt, NoRequest, Rules};
-use crate::net::socket;
+use crate::net::client_http1::Http1Conn;
+use crate::net::client_http2::Http2Conn;
+use crate::net::socket::{self, Reader, Writer};
 use crate::net::tls::Session;
 use crate::wire::http1::{Limits, Refusal};
 
@@ -23,53 +25,103 @@ pub async fn run(core: Rc<Core>, stream: TcpStream, tls: Option<Arc<ServerConfig
     core.open.set(core.open.get() + 1);
     core.counters.connections.add(1);
     core.counters.connections_open.add(1);
-    if let Some(mut client) = accept(&core, stream, tls).await
-        && converse(&core, &mut client).await
-    {
-        client.linger().await;
+    if let Some((halves, multiplexed)) = accept(&core, stream, tls).await {
+        if multiplexed {
+            Box::pin(multiplex(&core, halves, Vec::new())).await;
+        } else {
+            serve_http1(&core, halves).await;
+        }
     }
     core.counters.connections_open.sub(1);
     core.open.set(core.open.get() - 1);
 }
 
+/// Both halves of a connection, and whether the client has chosen HTTP/2.
 async fn accept(
     core: &Core,
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
-) -> Option<ClientConn> {
+) -> Option<((Reader, Writer), bool)> {
     let (reader, writer) = socket::split(stream);
-    let alarm = core.clock.alarm();
-    let Some(config) = tls else { return Some(ClientConn::new(reader, writer, alarm)) };
+    let Some(config) = tls else { return Some(((reader, writer), false)) };
     let session = Session::server(config).ok()?;
     let limit = core.snapshot().server.header_timeout;
+    let alarm = core.clock.alarm();
     alarm.set(limit);
     let securing = socket::secure(reader, writer, session);
-    let (reader, writer) = alarm.within(securing).await?.ok()?;
-    Some(ClientConn::new(reader, writer, alarm))
+    let halves = alarm.within(securing).await?.ok()?;
+    let multiplexed = halves.0.chose_http2();
+    Some((halves, multiplexed))
 }
 
-/// Serves requests until the connection has to end; whether the client has to be given the time to
-/// read the last answer.
-async fn converse(core: &Core, client: &mut ClientConn) -> bool {
-    loop {
-        let snapshot = core.snapshot();
-        match client.next(&rules(&snapshot)).await {
-            Ok(incoming) => {
-                if !serve(core, client, incoming).await {
-                    return true;
-                }
-                if core.draining.get() && !client.has_input() {
-                    return false;
-                }
-            }
-            Err(NoRequest::Closed) => return false,
-            Err(NoRequest::Refused { refusal, target }) => {
-                return refuse(client, refusal, &target).await.is_ok();
+async fn serve_http1(core: &Rc<Core>, (reader, writer): (Reader, Writer)) {
+    let mut client = ClientConn::Http1(Http1Conn::new(reader, writer, core.clock.alarm()));
+    let ending = converse(core, &mut client).await;
+    let ClientConn::Http1(client) = client else { return };
+    match ending {
+        Ending::Silent => {}
+        Ending::Spoken => client.linger().await,
+        Ending::Http2 => {
+            if let Some((reader, writer, received)) = client.into_parts() {
+                Box::pin(multiplex(core, (reader, writer), received)).await;
             }
         }
     }
 }
 
+/// Serves a client of HTTP/2: each stream as a client of its own, by the same path as any request.
+/// `received` are bytes that were read already.
+async fn multiplex(core: &Rc<Core>, halves: (Reader, Writer), received: Vec<u8>) {
+    let rules = rules(&core.snapshot());
+    let opening = Http2Conn::open(halves, received, rules, Rc::clone(&core.clock));
+    let Some(mut connection) = opening.await else { return };
+    while let Some(stream) = connection.next(&core.draining).await {
+        let core = Rc::clone(core);
+        monoio::spawn(async move {
+            let mut client = ClientConn::Http2(stream);
+            converse(&core, &mut client).await;
+            if let ClientConn::Http2(stream) = client {
+                stream.finish();
+            }
+        });
+    }
+    connection.close().await;
+}
+
+/// How a connection, or a stream of one, ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Silent,
+    /// The client has to be given the time to read the last answer.
+    Spoken,
+    /// It goes on in HTTP/2.
+    Http2,
+}
+
+/// Serves requests until the connection has to end.
+async fn converse(core: &Core, client: &mut ClientConn) -> Ending {
+    loop {
+        let snapshot = core.snapshot();
+        match client.next(&rules(&snapshot)).await {
+            Ok(incoming) => {
+                if !serve(core, client, incoming).await {
+                    return Ending::Spoken;
+                }
+                if core.draining.get() && !client.has_input() {
+                    return Ending::Silent;
+                }
+            }
+            Err(NoRequest::Closed) => return Ending::Silent,
+            Err(NoRequest::Http2) => return Ending::Http2,
+            Err(NoRequest::Refused { refusal, target }) => {
+                let said = refuse(client, refusal, &target).await;
+                return if said.is_ok() { Ending::Spoken } else { Ending::Silent };
+            }
+        }
+    }
+}
+
+/// What a connection may cost, by the configuration in force.
 fn rules(snapshot: &Snapshot) -> Rules {
     let server = &snapshot.server;
     let limits = Limits {
@@ -92,7 +144,7 @@ async fn refuse(client: &mut ClientConn, refusal: Refusal, target: &str) -> Resu
     let mut failure = Failure::new(refusal.status, kind, Whose::Client, refusal.reason);
     failure.close = true;
     let terms = Terms {
-        http11: true,
+        protocol: client.protocol(),
         keep_alive: false,
         head_only: false,
         preflight: None,

@@ -111,7 +111,7 @@ impl<'a> Scene<'a> {
             beat.heartbeat();
         }
         let beat = beat.take(Vec::new());
-        Outlet::new(head, self.terms.http11, beat, self.heartbeat, self.counters)
+        Outlet::new(head, self.terms.chunked(), beat, self.heartbeat, self.counters)
     }
 }
 
@@ -146,6 +146,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
         Ok(()) => terms.keep_alive,
         Err(Halt::Gone) => {
             tally.status = 0;
+            client.cut();
             false
         }
         Err(Halt::Failed(failure)) => {
@@ -261,8 +262,7 @@ async fn say_for(
     head.header("content-type", content_type.as_bytes());
     head.header(failure::request_id_header(visit.voice.dialect), visit.request_id.as_bytes());
     trail.answered(&mut head);
-    let out = head.whole(body);
-    outlet::write(client, out, 0).await.map(drop)
+    outlet::write(client, head.whole(body), 0).await.map(drop)
 }
 
 /// Reads the client's request as the hub sees it, for answers that need no upstream.

@@ -19,7 +19,7 @@ use crate::wire::http1;
 pub struct Outlet {
     /// The answer's head, until it is sent.
     head: Option<Vec<u8>>,
-    /// HTTP/1.1: chunked; else the connection's end ends the answer.
+    /// HTTP/1.1: chunked; else the end of the connection or stream ends the answer.
     chunked: bool,
     /// What keeps the stream alive, unframed; empty where the framing has no such thing.
     beat: Vec<u8>,
@@ -68,7 +68,10 @@ impl Outlet {
         last: bool,
     ) -> Result<Vec<u8>, Halt> {
         let length = buf.len().saturating_sub(start);
-        if self.head.is_some() || !self.chunked || length == 0 {
+        if self.head.is_none() && !self.chunked && length > 0 {
+            return write_now(client, buf, start).await;
+        }
+        if self.head.is_some() || length == 0 {
             let mut out = self.head.take().unwrap_or_default();
             self.frame(buf.get(start..).unwrap_or_default(), &mut out);
             if last && self.chunked {

@@ -27,7 +27,7 @@ pub fn terms(core: &Core, snapshot: &Snapshot, incoming: &Incoming) -> Terms {
         http1::header(&mut always, "vary", b"origin");
     }
     Terms {
-        http11: incoming.head.http11,
+        protocol: incoming.protocol,
         keep_alive: incoming.head.keep_alive && !core.draining.get(),
         head_only: incoming.head.method == Method::Head,
         preflight: preflight(snapshot, incoming),

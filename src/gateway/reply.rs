@@ -4,6 +4,7 @@
 //! headers are the writer's own affair; values that could split a head are left out.
 //! Never: forwards `set-cookie` or a header that would speak for this server.
 
+use crate::net::client_conn::Protocol;
 use crate::wire::http1;
 
 /// Headers of an upstream's answer that never reach the client: hop-by-hop ones, and those by which
@@ -34,7 +35,7 @@ pub fn kept_back(name: &str) -> bool {
 /// What the client's request said about its answer.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    pub http11: bool,
+    pub protocol: Protocol,
     pub keep_alive: bool,
     /// HEAD: the head of the answer, but not its body.
     pub head_only: bool,
@@ -42,6 +43,13 @@ pub struct Terms {
     pub preflight: Option<(u16, String)>,
     /// Lines that every answer to this client carries (CORS), each with its line end.
     pub always: Vec<u8>,
+}
+
+impl Terms {
+    /// Whether a body of unknown length goes in chunks.
+    pub fn chunked(&self) -> bool {
+        self.protocol == Protocol::Http11
+    }
 }
 
 /// A head being written.
@@ -86,12 +94,15 @@ impl<'t> Head<'t> {
         self.finish()
     }
 
-    /// Ends the head for a body of unknown length: chunked, or up to the connection's end (1.0).
+    /// Ends the head for a body of unknown length: chunked, or up to the end of the connection
+    /// (1.0) or stream (2).
     pub fn with_chunks(&mut self) -> Vec<u8> {
-        if self.terms.http11 {
-            http1::header(&mut self.out, "transfer-encoding", b"chunked");
-        } else {
-            self.keep_alive = false;
+        match self.terms.protocol {
+            Protocol::Http10 => self.keep_alive = false,
+            Protocol::Http11 => {
+                http1::header(&mut self.out, "transfer-encoding", b"chunked");
+            }
+            Protocol::Http2 => {}
         }
         self.finish()
     }
@@ -113,10 +124,10 @@ impl<'t> Head<'t> {
 
     fn finish(&mut self) -> Vec<u8> {
         self.out.extend_from_slice(&self.terms.always);
-        let connection: Option<&[u8]> = match (self.terms.http11, self.keep_alive) {
-            (true, true) | (false, false) => None,
-            (true, false) => Some(b"close"),
-            (false, true) => Some(b"keep-alive"),
+        let connection: Option<&[u8]> = match (self.terms.protocol, self.keep_alive) {
+            (Protocol::Http11, false) => Some(b"close"),
+            (Protocol::Http10, true) => Some(b"keep-alive"),
+            _ => None,
         };
         if let Some(value) = connection {
             http1::header(&mut self.out, "connection", value);

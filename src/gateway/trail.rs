@@ -247,6 +247,7 @@ fn millis(span: Duration) -> String {
 mod tests {
     use super::*;
     use crate::gateway::reply::Terms;
+    use crate::net::client_conn::Protocol;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -272,7 +273,7 @@ mod tests {
 
     fn headers(write: impl FnOnce(&mut Head<'_>)) -> Vec<(String, String)> {
         let terms = Terms {
-            http11: true,
+            protocol: Protocol::Http11,
             keep_alive: true,
             head_only: false,
             preflight: None,

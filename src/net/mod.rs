@@ -1,9 +1,13 @@
-//! Connections: sockets with and without TLS, clients' HTTP/1 connections, pools of upstreams.
+//! Connections: sockets with and without TLS, clients' connections of HTTP/1 and HTTP/2, pools of upstreams.
 //!
 //! In: addresses, bytes. Out: heads, bodies, and errors that say what the network did. Never: knows
 //! a model or a dialect; never blocks; never reads ahead of what its consumer has room for.
 
 pub mod client_conn;
+pub mod client_http1;
+pub mod client_http2;
+mod http2_request;
+mod http2_wire;
 pub mod listener;
 pub mod socket;
 pub mod tls;

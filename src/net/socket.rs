@@ -39,6 +39,14 @@ pub fn split(stream: TcpStream) -> (Reader, Writer) {
 }
 
 impl Reader {
+    /// Whether both sides agreed on HTTP/2 in the TLS handshake.
+    pub fn chose_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls { session, .. } => session.chose_http2(),
+        }
+    }
+
     /// Appends what arrives to `buf`, within its capacity. 0 bytes: the peer has closed.
     pub async fn read(&mut self, buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
         match self {

@@ -42,6 +42,11 @@ impl Session {
         self.inner.borrow().is_handshaking()
     }
 
+    /// Whether both sides agreed on HTTP/2.
+    pub fn chose_http2(&self) -> bool {
+        self.inner.borrow().alpn_protocol() == Some(b"h2")
+    }
+
     /// Takes sealed bytes in; empty means that the peer has closed.
     pub fn feed(&self, mut sealed: &[u8]) -> io::Result<()> {
         let mut inner = self.inner.borrow_mut();
@@ -161,7 +166,7 @@ pub fn server_config(certificate_pem: &[u8], key_pem: &[u8]) -> Result<ServerCon
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|error| format!("certificate and key: {error}"))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 

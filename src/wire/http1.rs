@@ -52,6 +52,21 @@ pub enum Method {
     Other,
 }
 
+impl Method {
+    pub fn of(name: &str) -> Self {
+        match name {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "PATCH" => Self::Patch,
+            "DELETE" => Self::Delete,
+            "OPTIONS" => Self::Options,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Where a message's body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyKind {
@@ -216,7 +231,7 @@ pub fn parse_request(buf: &[u8], limits: &Limits) -> Result<Option<RequestHead>,
     if target.len() > limits.target_bytes {
         return Err(Refusal::with(414, "the target is too long"));
     }
-    let method = known(method);
+    let method = Method::of(method);
     if method != Method::Other && path_and_query(target)?.path == "*" && method != Method::Options {
         return Err(Refusal::bad("only OPTIONS may ask about *"));
     }
@@ -354,19 +369,6 @@ fn broken_rule(error: httparse::Error) -> Refusal {
         httparse::Error::Token => "the first line holds a byte that it may not hold",
         httparse::Error::Version => "the version is not HTTP/1.0 or HTTP/1.1",
     })
-}
-
-fn known(method: &str) -> Method {
-    match method {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "POST" => Method::Post,
-        "PUT" => Method::Put,
-        "PATCH" => Method::Patch,
-        "DELETE" => Method::Delete,
-        "OPTIONS" => Method::Options,
-        _ => Method::Other,
-    }
 }
 
 /// What the headers say about the message's framing and the connection.
