@@ -14,11 +14,14 @@
 //! Each stream is read at every split point, byte by byte and whole, all equal; it is cut after
 //! every frame, and must then have exactly one legal ending; what the client gets is read back
 //! and must equal the whole answer where both are given.
-//! `cargo test --test wire -- --bless` (or `BLESS=1`) writes the expectations.
+//! `cargo test --test wire -- --bless` (or `BLESS=1`) writes the expectations, `-- --fidelity` the
+//! table in `README.md`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::format_push_string, reason = "short texts, for a failure to show")]
 
+#[path = "wire/fidelity.rs"]
+mod fidelity;
 #[path = "wire/identity.rs"]
 mod identity;
 
@@ -59,8 +62,12 @@ fn main() {
     let mut arguments: Vec<String> = std::env::args().collect();
     let bless = arguments.iter().any(|argument| argument == "--bless")
         || std::env::var_os("BLESS").is_some_and(|value| value != "0");
-    arguments.retain(|argument| argument != "--bless");
-    let mut trials = vec![Trial::test("each cell has its least cases", least)];
+    let write = arguments.iter().any(|argument| argument == "--fidelity");
+    arguments.retain(|argument| argument != "--bless" && argument != "--fidelity");
+    let mut trials = vec![
+        Trial::test("each cell has its least cases", least),
+        Trial::test("the README's fidelity table", move || fidelity::check(write)),
+    ];
     for pair in directories(Path::new(ROOT)) {
         let name = name_of(&pair);
         let Some((client, upstream)) = pair_of(&name) else {
@@ -482,7 +489,10 @@ fn summary(folded: &Folded) -> String {
             citation
         });
         let citations: Vec<_> = citations.collect();
-        text += &format!(" {citations:?} {:?} {}\n", block.logprobs, block.raw);
+        // In one list or in many: the pieces of a stream are joined in a whole answer.
+        let tokens = block.logprobs.iter().flat_map(|raw| json_read::items(raw));
+        let tokens: Vec<Value> = tokens.map(|raw| serde_json::from_str(raw).unwrap()).collect();
+        text += &format!(" {citations:?} {tokens:?} {}\n", block.raw);
     }
     text + &format!("{:?}\n{:?}\n{:#?}\n", folded.stop, folded.fault, folded.usage)
 }

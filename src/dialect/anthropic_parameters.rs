@@ -7,6 +7,7 @@
 
 use super::Manner;
 use super::anthropic_request_out::write_cache;
+use super::hosted_tools;
 use super::model_family;
 use crate::chat::{
     Dialect, Format, FunctionTool, Loss, Reason, Reasoning, Request, Tool, ToolChoice,
@@ -76,8 +77,13 @@ impl<'t> Target<'t, '_> {
         let request = self.request;
         let own = self.is_own();
         let any_said = request.tools.iter().any(|tool| own || matches!(tool, Tool::Function(_)));
-        if !request.tools.is_empty() && self.takes("tools", request.names.tools, loss) {
+        let search = if own { None } else { hosted_tools::web_search(request, loss) };
+        let some = any_said || search.is_some();
+        if some && self.takes("tools", request.names.tools, loss) {
             let mut list = body.array("tools");
+            if search.is_some() {
+                list.raw(r#"{"type":"web_search_20250305","name":"web_search"}"#);
+            }
             for tool in &request.tools {
                 match tool {
                     Tool::Function(tool) => write_tool(list.object(), tool),
@@ -89,7 +95,12 @@ impl<'t> Target<'t, '_> {
             }
             list.end();
         }
-        self.write_tool_choice(body, any_said, loss);
+        for tool in request.tools.iter().filter(|_| !some) {
+            if let Tool::Hosted { place, .. } = tool {
+                loss.push(*place, Reason::Unsupported);
+            }
+        }
+        self.write_tool_choice(body, some, loss);
     }
 
     fn write_tool_choice(self, body: &mut Object<'_>, any_tool: bool, loss: &mut Loss) {

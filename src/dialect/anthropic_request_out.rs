@@ -22,10 +22,6 @@ pub(super) fn encode(
     out: &mut Vec<u8>,
     loss: &mut Loss,
 ) -> Result<(), Malformed> {
-    if let Some(n) = request.n.filter(|n| json_read::unsigned(n) != Some(1)) {
-        let message = format!("{n} answers cannot be asked of this model, only one");
-        return Err(Malformed::at(request.names.n, message));
-    }
     let mut messages = messages(request, loss);
     let only_system = messages.is_empty();
     if only_system {

@@ -208,6 +208,11 @@ impl<'r> Writer<'_, 'r, '_> {
             }
             return;
         }
+        if matches!(request.tool_choice, Some(ToolChoice::None)) && !self.has_calls() {
+            // There is no word for it, but what is not declared is not called.
+            self.loss.push(request.names.tool_choice, Reason::Approximated);
+            return;
+        }
         let mut config = object.object("toolConfig");
         let mut list = config.array("tools");
         for tool in &request.tools {
@@ -250,6 +255,13 @@ impl<'r> Writer<'_, 'r, '_> {
         }
         config.end();
         self.parallel_tool_calls();
+    }
+
+    fn has_calls(&self) -> bool {
+        let parts = self.request.turns.iter().flat_map(|turn| &turn.parts);
+        parts
+            .into_iter()
+            .any(|part| matches!(part.kind, PartKind::ToolUse { .. } | PartKind::ToolResult { .. }))
     }
 
     /// Converse refuses a conversation with calls in it if no tools are declared: the names of
@@ -415,7 +427,6 @@ impl<'r> Writer<'_, 'r, '_> {
             (request.seed.is_some(), names.seed),
             (request.frequency_penalty.is_some(), names.frequency_penalty),
             (request.presence_penalty.is_some(), names.presence_penalty),
-            (request.n.is_some_and(|n| json_read::unsigned(n) != Some(1)), names.n),
             (request.logprobs == Some(true), names.logprobs),
             (request.top_logprobs.is_some(), names.top_logprobs),
             (request.prompt_cache_key.is_some(), names.prompt_cache_key),

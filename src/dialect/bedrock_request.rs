@@ -686,6 +686,16 @@ mod tests {
         );
         assert!(lost.is_empty());
         request.tool_choice = Some(ToolChoice::None);
+        let (said, lost) = fields(&mut request, CLAUDE);
+        assert_eq!(
+            (said.as_str(), lost.join(" ").as_str()),
+            ("}", "toolConfig.toolChoice Approximated")
+        );
+        let called = PartKind::ToolUse { id: "a".into(), name: "f".into(), arguments: "{}".into() };
+        request.turns.clear();
+        say(&mut request, Role::User, vec![text("x")]);
+        say(&mut request, Role::Assistant, vec![called]);
+        say(&mut request, Role::User, vec![text("q")]);
         let (said, lost) = fields(&mut request, "mistral.mistral-large-2407-v1:0");
         assert!(said.contains("toolSpec") && !said.contains("toolChoice"), "{said}");
         assert_eq!(

@@ -7,15 +7,13 @@
 use super::gemini_contents;
 use super::gemini_model::{Level, Model, Thinking};
 use super::gemini_schema;
+use super::hosted_tools::CHAT_SEARCH;
 use super::{Dialect, Malformed, Manner};
 use crate::chat::{
     Format, FunctionTool, Loss, Place, Raw, Reason, Reasoning, Request, Tool, ToolChoice,
 };
 use crate::wire::json_read;
 use crate::wire::json_write::{Array, Object};
-
-/// OpenAI Chat asks for a search beside its tools.
-const CHAT_SEARCH: &str = "web_search_options";
 
 /// The most stop sequences that a request may have.
 const STOPS_MAX: usize = 5;
@@ -247,12 +245,8 @@ impl<'b, 'r> Body<'b, 'r> {
         {
             config.boolean("responseLogprobs", logprobs);
         }
-        match request.n {
-            None => {}
-            Some("1") => {
-                config.unsigned("candidateCount", 1);
-            }
-            Some(_) => self.loss.push(names.n, Reason::Value),
+        if request.n.is_some() {
+            config.unsigned("candidateCount", 1);
         }
         self.stops(&mut config);
         self.format(&mut config);

@@ -259,6 +259,7 @@ impl<'c, 'r> Contents<'c, 'r> {
         if text.is_empty() {
             return;
         }
+        self.loss.push(turn.place.key("role"), Reason::Approximated);
         let text = format!("<system-reminder>\n{text}\n</system-reminder>\n");
         self.content("user", |contents| contents.text(&text, false, None));
     }

@@ -9,6 +9,7 @@
 
 use crate::chat::{Event, Folded, Loss, Request, Sink};
 use crate::wire::frames::{Frame, Frames, Framing};
+use crate::wire::json_read;
 
 mod anthropic_parameters;
 mod anthropic_request;
@@ -43,6 +44,7 @@ mod gemini_response;
 mod gemini_schema;
 mod gemini_signature;
 mod gemini_turns;
+mod hosted_tools;
 mod model_family;
 mod openai_chat_calls;
 mod openai_chat_message;
@@ -152,7 +154,8 @@ pub fn decode_request<'a>(
 /// Writes a request body for an upstream that speaks `dialect`.
 ///
 /// # Errors
-/// When the request cannot be said at all (no message left, a required value missing).
+/// When the request cannot be said at all: no message is left, a required value is missing, more than
+/// one answer is asked for.
 pub fn encode_request(
     dialect: Dialect,
     request: &Request<'_>,
@@ -160,6 +163,11 @@ pub fn encode_request(
     out: &mut Vec<u8>,
     loss: &mut Loss,
 ) -> Result<(), Malformed> {
+    if let Some(n) = request.n.filter(|n| json_read::unsigned(n) != Some(1)) {
+        // The hub knows one answer only; whoever asked for several would miss the others.
+        let message = format!("{n} answers cannot be asked of this model, only one");
+        return Err(Malformed::at(request.names.n, message));
+    }
     let lowered = gemini_schema::Lowered::of(request, dialect);
     let plain = lowered.as_ref().map(|lowered| lowered.applied(request));
     let request = plain.as_ref().unwrap_or(request);
@@ -289,6 +297,23 @@ impl Encoder {
             Self::Bedrock(encoder) => encoder.event(event, out),
             Self::Gemini(encoder) => encoder.event(event, out),
             Self::Invoke(encoder) => encoder.event(event, out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_answers_are_asked_of_nobody_who_would_give_one() {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"q"}],"n":2}"#;
+        for upstream in Dialect::ALL {
+            let mut loss = Loss::default();
+            let request = decode_request(Dialect::OpenAiChat, body, &mut loss).unwrap();
+            let manner = Manner::standard();
+            let said = encode_request(upstream, &request, &manner, &mut Vec::new(), &mut loss);
+            assert_eq!(said.unwrap_err().path, "n", "{}", upstream.name());
         }
     }
 }

@@ -52,6 +52,19 @@ pub(super) fn openai_may_not_reason(model: &str) -> bool {
     rest.is_some_and(|rest| !rest.starts_with('0')) && openai_reasons(model)
 }
 
+/// The least effort that an OpenAI model takes; unknown for all others.
+pub(super) fn openai_least_effort(model: &str) -> Option<&'static str> {
+    if openai_may_not_reason(model) {
+        Some("none")
+    } else if !openai_reasons(model) {
+        None
+    } else if model.contains("gpt-5") {
+        Some("minimal")
+    } else {
+        Some("low")
+    }
+}
+
 /// Whether it is known to refuse `reasoning_effort`.
 pub(super) fn never_reasons(model: &str) -> bool {
     let model = base(model);

@@ -171,13 +171,11 @@ impl<'t> Target<'t, '_> {
             return None;
         }
         if off {
-            if model_family::openai_may_not_reason(model) {
-                return Some("none");
+            let least = model_family::openai_least_effort(model);
+            if least.is_some_and(|least| least != "none") {
+                loss.push(names.reasoning, Reason::Approximated);
             }
-            if model_family::openai_reasons(model) {
-                loss.push(names.reasoning, Reason::Value);
-            }
-            return None;
+            return least;
         }
         match (asked.effort.as_deref(), asked.budget_tokens) {
             (Some("max"), _) => {

@@ -8,12 +8,12 @@
 //! Page: <https://platform.openai.com/docs/api-reference/responses/create>
 
 use super::anthropic_parameters::effort_of;
+use super::hosted_tools;
 use super::openai_responses_turns as turns;
 use super::{Malformed, Manner, model_family};
 use crate::chat::{
     Dialect, Format, FunctionTool, Loss, Reason, Reasoning, Request, Role, Tool, ToolChoice,
 };
-use crate::wire::json_read;
 use crate::wire::json_write::Object;
 use std::borrow::Cow;
 
@@ -25,17 +25,13 @@ pub(super) const MAX_ID: usize = 64;
 /// Writes the body for an upstream that speaks Responses.
 ///
 /// # Errors
-/// When there is nothing to answer (no item is left), or more than one answer is asked for.
+/// When there is nothing to answer (no item is left).
 pub(super) fn encode(
     request: &Request<'_>,
     manner: &Manner,
     out: &mut Vec<u8>,
     loss: &mut Loss,
 ) -> Result<(), Malformed> {
-    if let Some(n) = request.n.filter(|n| json_read::unsigned(n) != Some(1)) {
-        let message = format!("{n} answers cannot be asked of this model, only one");
-        return Err(Malformed::at(request.names.n, message));
-    }
     let mut body = Body { object: Object::begin(out), request, manner, loss };
     if !request.model.is_empty() {
         body.object.text("model", &request.model);
@@ -98,7 +94,8 @@ impl Body<'_, '_, '_> {
         let request = self.request;
         let own = request.from == Dialect::OpenAiResponses;
         let any = request.tools.iter().any(|tool| own || matches!(tool, Tool::Function(_)));
-        if !any {
+        let search = if own { None } else { hosted_tools::web_search(request, self.loss) };
+        if !any && search.is_none() {
             // A choice without tools is refused; `auto` and `none` mean nothing then.
             for tool in &request.tools {
                 if let Tool::Hosted { place, .. } = tool {
@@ -113,7 +110,7 @@ impl Body<'_, '_, '_> {
         if !self.takes("tools", request.names.tools) {
             return;
         }
-        self.tool_list();
+        self.tool_list(search.is_some());
         if let Some(choice) = &request.tool_choice
             && self.takes("tool_choice", request.names.tool_choice)
         {
@@ -136,8 +133,11 @@ impl Body<'_, '_, '_> {
         }
     }
 
-    fn tool_list(&mut self) {
+    fn tool_list(&mut self, search: bool) {
         let mut list = self.object.array("tools");
+        if search {
+            list.raw(r#"{"type":"web_search"}"#);
+        }
         for tool in &self.request.tools {
             match tool {
                 Tool::Function(tool) => {
@@ -150,6 +150,7 @@ impl Body<'_, '_, '_> {
                 Tool::Hosted { raw, .. } if self.request.from == Dialect::OpenAiResponses => {
                     list.raw(raw);
                 }
+                // A search that was said has been reported before; each place is, once.
                 Tool::Hosted { place, .. } => self.loss.push(place, Reason::Unsupported),
             }
         }
@@ -197,7 +198,9 @@ impl Body<'_, '_, '_> {
         let refused = reasoning.enabled == Some(false);
         if model_family::never_reasons(&request.model) {
             if !refused {
-                self.loss.push(names.reasoning, Reason::Unsupported);
+                let effort_alone = reasoning.enabled.is_none() && reasoning.effort.is_some();
+                let path = if effort_alone { names.reasoning_effort } else { names.reasoning };
+                self.loss.push(path, Reason::Unsupported);
             }
             return;
         }
@@ -226,10 +229,12 @@ impl Body<'_, '_, '_> {
             if reasoning.budget_tokens.is_some() {
                 self.loss.push(names.reasoning_budget, Reason::Unsupported);
             }
-            return Some(Cow::Borrowed(effort));
+            if effort != "none" {
+                return Some(Cow::Borrowed(effort));
+            }
         }
-        if reasoning.enabled == Some(false) {
-            let least = least_effort(&self.request.model);
+        if reasoning.enabled == Some(false) || reasoning.effort.is_some() {
+            let least = model_family::openai_least_effort(&self.request.model);
             if least != Some("none") {
                 self.loss.push(names.reasoning, Reason::Approximated);
             }
@@ -359,6 +364,7 @@ impl Body<'_, '_, '_> {
             }
         }
         let stored = request.from == Dialect::OpenAiChat;
+        // A search that was said has been reported before; each path is, once.
         request.report_extras(self.loss, |extra| {
             same.contains(&extra.name.as_ref()) || (stored && extra.name == "store")
         });
@@ -397,19 +403,6 @@ fn summary<'r>(from: Dialect, reasoning: &'r Reasoning<'_>) -> Option<&'r str> {
                 && (reasoning.enabled == Some(true) || reasoning.adaptive);
             shown.then_some("auto")
         }
-    }
-}
-
-/// The least effort that an OpenAI model takes; unknown for all others.
-fn least_effort(model: &str) -> Option<&'static str> {
-    if model_family::openai_may_not_reason(model) {
-        Some("none")
-    } else if !model_family::openai_reasons(model) {
-        None
-    } else if model.contains("gpt-5") {
-        Some("minimal")
-    } else {
-        Some("low")
     }
 }
 
@@ -602,9 +595,5 @@ mod tests {
         let request = Request::new(Dialect::Anthropic, &NAMES);
         let said = encode(&request, &Manner::standard(), &mut Vec::new(), &mut Loss::default());
         assert!(said.is_err());
-        let mut request = ask("gpt-5");
-        request.n = Some("2");
-        let said = encode(&request, &Manner::standard(), &mut Vec::new(), &mut Loss::default());
-        assert_eq!(said.unwrap_err().path, "n");
     }
 }
