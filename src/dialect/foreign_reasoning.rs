@@ -17,12 +17,20 @@ use crate::wire::json_scan::Span;
 use crate::wire::json_splice::Edit;
 use memchr::memmem;
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 /// What stands for an answer of a Converse body of which nothing is left: roles have to alternate.
 const BEDROCK_SILENCE: &[u8] = br#"[{"text":"(no answer)"}]"#;
 const SKIPPED: &[u8] = b"\"skip_thought_signature_validator\"";
 /// The length of the ids that the gateway itself gives.
 const OWN_ID: usize = 24;
+
+/// The begin of a mark, of one in base64, and what else may need a closer look. Searching for a word
+/// has to be prepared; once is enough.
+static SOUGHT: LazyLock<[memmem::Finder<'static>; 4]> =
+    LazyLock::new(|| ["\"fg", "\"Zmd", "\"reasoningText\"", "\"rs_"].map(memmem::Finder::new));
+static THINKING: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new("\"thinking\""));
 
 /// Finds what must not go to the `model` of an upstream that speaks `dialect`.
 pub fn cuts(dialect: Dialect, body: &[u8], model: &str, loss: &mut Loss) -> Vec<Edit<'static>> {
@@ -51,23 +59,21 @@ pub fn cuts(dialect: Dialect, body: &[u8], model: &str, loss: &mut Loss) -> Vec<
 /// Whether a closer look is needed: a search for the begin of a mark, and for thinking that is
 /// not plainly signed.
 fn may_hold(dialect: Dialect, body: &[u8], claude: bool) -> bool {
-    let marked = |prefix: &[u8]| memmem::find(body, prefix).is_some();
+    let [mark, wrapped, reasoning, item] = &*SOUGHT;
+    let has = |word: &memmem::Finder<'_>| word.find(body).is_some();
     match dialect {
-        Dialect::Anthropic => marked(b"\"fg") || (claude && unsigned_thinking(body)),
-        Dialect::Bedrock => {
-            marked(b"\"fg") || marked(b"\"Zmd") || (claude && marked(b"\"reasoningText\""))
-        }
-        Dialect::Gemini => marked(b"\"Zmd"),
-        Dialect::OpenAiChat => marked(b"\"fg"),
-        Dialect::OpenAiResponses => marked(b"\"fg") || marked(b"\"rs_"),
+        Dialect::Anthropic => has(mark) || (claude && unsigned_thinking(body)),
+        Dialect::Bedrock => has(mark) || has(wrapped) || (claude && has(reasoning)),
+        Dialect::Gemini => has(wrapped),
+        Dialect::OpenAiChat => has(mark),
+        Dialect::OpenAiResponses => has(mark) || has(item),
     }
 }
 
 /// Whether there is a thinking block whose signature is not found at once.
 fn unsigned_thinking(body: &[u8]) -> bool {
-    const VALUE: &[u8] = b"\"thinking\"";
-    memmem::find_iter(body, VALUE).any(|at| {
-        let behind = body.get(at + VALUE.len()..).unwrap_or_default();
+    THINKING.find_iter(body).any(|at| {
+        let behind = body.get(at + THINKING.needle().len()..).unwrap_or_default();
         let is_key = behind.trim_ascii_start().starts_with(b":");
         !is_key && !plainly_signed(body, at)
     })
