@@ -6,6 +6,7 @@
 //!
 //! It never knows JSON, a socket or a provider: opaque JSON travels as raw text ([`Raw`]).
 
+mod embedding;
 mod event;
 mod folded;
 mod loss;
@@ -13,6 +14,7 @@ mod request;
 mod sequencer;
 mod usage;
 
+pub use embedding::{EmbeddingInput, EmbeddingRequest, Embeddings, Purpose, Vector};
 pub use event::{Block, Delta, ErrorKind, Event, Fault, Stop, StopReason};
 pub use folded::{Folded, FoldedBlock};
 pub use loss::{Loss, Lost, Reason};

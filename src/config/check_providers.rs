@@ -242,7 +242,8 @@ impl<'c> Providing<'c> {
             if let Some(wrong) = wrong_path(target) {
                 self.faults.push(&path, wrong);
             }
-            let kinds = kinds.into_iter();
+            // Translations are named with transcriptions, but have a path of their own.
+            let kinds = kinds.into_iter().filter(|kind| kind.operation != Operation::Translation);
             provider.path_overrides.extend(kinds.map(|kind| (kind, target.as_str().into())));
         }
     }
@@ -261,13 +262,13 @@ fn request_name(request: RequestType) -> String {
 }
 
 fn wrong_path(target: &str) -> Option<&'static str> {
-    let known = ["{model}", "{project}", "{region}", "{api_version}"];
+    let known = ["{model}", "{id}", "{project}", "{region}", "{api_version}"];
     let bare = known.iter().fold(target.to_owned(), |text, name| text.replace(name, ""));
     let printable = |byte: u8| (b'!'..=b'~').contains(&byte) && byte != b'#';
     if !target.starts_with('/') {
         Some("a path begins with `/`")
     } else if bare.contains(['{', '}']) {
-        Some("only {model}, {project}, {region} and {api_version} are filled in")
+        Some("only {model}, {id}, {project}, {region} and {api_version} are filled in")
     } else if !target.bytes().all(printable) {
         Some("a path has no spaces, no fragment and no other than ASCII characters")
     } else {
@@ -288,12 +289,14 @@ fn kinds(row: &Row, request: RequestType) -> Vec<Kind> {
         RequestType::ChatCompletionStream => one(Operation::Chat, only(Dialect::OpenAiChat), true),
         RequestType::Responses => one(Operation::Chat, only(Dialect::OpenAiResponses), false),
         RequestType::ResponsesStream => one(Operation::Chat, only(Dialect::OpenAiResponses), true),
-        RequestType::CountTokens => one(Operation::CountTokens, None, false),
-        RequestType::ListModels => {
-            let of = |operation| Kind { operation, dialect: None, stream: false };
-            vec![of(Operation::ListModels), of(Operation::RetrieveModel)]
+        other => {
+            let name = request_name(other);
+            let base = name.strip_suffix("_stream");
+            let stream = base.is_some();
+            let base = base.unwrap_or(&name);
+            let named = Operation::ALL.iter().filter(|operation| operation.request_type() == base);
+            named.map(|&operation| Kind { operation, dialect: None, stream }).collect()
         }
-        _ => Vec::new(),
     }
 }
 

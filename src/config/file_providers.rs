@@ -188,6 +188,7 @@ pub enum RequestType {
     Compaction,
     Embedding,
     Rerank,
+    Moderation,
     Ocr,
     Speech,
     SpeechStream,

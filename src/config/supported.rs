@@ -127,7 +127,6 @@ pub const TABLE: &[Row] = &[
     refused("providers.*.network_config.enforce_http2"),
     refused("providers.*.network_config.stream_throughput_guard"),
     refused("providers.*.custom_provider_config.does_not_send_done_marker"),
-    moot("providers.*.keys[].use_for_batch_api", "there are no batches in this version"),
     refused("providers.*.keys[].bedrock_mantle_key_config"),
     refused("providers.*.keys[].replicate_key_config"),
     refused("providers.*.keys[].bedrock_key_config.batch_s3_config"),

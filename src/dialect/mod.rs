@@ -30,6 +30,9 @@ mod bedrock_request_out;
 mod bedrock_response;
 mod bedrock_response_out;
 mod citations;
+mod counts;
+pub mod embedding_request;
+pub mod embedding_response;
 pub mod errors;
 mod expect;
 pub mod foreign_reasoning;
@@ -72,9 +75,29 @@ mod tokens;
 mod transcoder;
 
 pub use crate::chat::Dialect;
+pub use counts::counts_of;
 pub use tap::Tap;
 pub use tokens::estimate_tokens;
 pub use transcoder::{Transcoder, fold_message};
+
+/// The languages of embeddings: fewer things to say than a chat, and more ways to say them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idiom {
+    /// OpenAI `/embeddings`.
+    OpenAi,
+    /// Gemini `embedContent`: one content.
+    Gemini,
+    /// Gemini `batchEmbedContents`.
+    GeminiBatch,
+    /// Vertex `:predict`; spoken to upstreams only.
+    Vertex,
+    /// Amazon Titan by Bedrock's invoke: one text.
+    Titan,
+    /// Cohere `/v2/embed`.
+    Cohere,
+    /// Cohere by Bedrock's invoke.
+    CohereInvoke,
+}
 
 /// What a client's body or an upstream's frame did wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,9 @@ use super::trail::Trail;
 use crate::chat::{Dialect, Fault, Folded, StopReason, Usage};
 use crate::dialect::Tap;
 use crate::dialect::Transcoder;
+use crate::dialect::counts_of;
+use crate::provider::Operation;
+use crate::wire::json_scan::{self, DEPTH_MAX};
 
 /// The facts of one request.
 #[derive(Debug, Default)]
@@ -37,12 +40,25 @@ impl Tally {
         }
     }
 
-    pub fn take_whole(&mut self, upstream: Dialect, body: &[u8]) {
-        if let Ok(text) = std::str::from_utf8(body) {
+    /// What a whole answer tells of itself.
+    pub fn take_whole(&mut self, operation: Operation, upstream: Dialect, body: &[u8]) {
+        if operation != Operation::Chat {
+            self.take_counts(body);
+        } else if let Ok(text) = std::str::from_utf8(body) {
             let mut tap = Tap::new(upstream);
             tap.message(text);
             self.take_tap(&tap, 0);
             self.usage.merge(tap.usage());
+        }
+    }
+
+    /// The counts of what is no conversation: JSON as a rule, but not always.
+    pub fn take_counts(&mut self, body: &[u8]) {
+        if body.first() == Some(&b'{')
+            && json_scan::validate(body, DEPTH_MAX).is_ok()
+            && let Ok(text) = std::str::from_utf8(body)
+        {
+            self.usage.merge(&counts_of(text));
         }
     }
 

@@ -40,17 +40,17 @@ pub struct Errand<'r> {
     pub request_type: &'static str,
     /// Whom to send to the same place again.
     pub session: Option<Session>,
+    /// The provider that keeps what is asked about: the only one that can be asked.
+    pub owner: Option<&'r str>,
 }
 
 impl<'r> Errand<'r> {
     pub fn new(operation: Operation, dialect: Dialect, ask: &'r Ask, query: &'r str) -> Self {
         let request_type = match (operation, dialect) {
-            (Operation::CountTokens, _) => "count_tokens",
-            (Operation::ListModels | Operation::RetrieveModel, _) => "list_models",
             (Operation::Chat, Dialect::OpenAiResponses) => "responses",
-            (Operation::Chat, _) => "chat_completion",
+            (operation, _) => operation.request_type(),
         };
-        Self { operation, ask, query, request_type, session: None }
+        Self { operation, ask, query, request_type, session: None, owner: None }
     }
 }
 
@@ -79,7 +79,12 @@ pub async fn run(
 ) -> Result<(), Halt> {
     let pass = authority::identify(visit.core, visit.snapshot, incoming)?;
     let random = Random::new(fastrand::u64(..));
-    let errand = &Errand { session: session(incoming, &pass), ..*errand };
+    let session = match errand.owner {
+        // What one key keeps, another one may not see: all callers' calls use the same one.
+        Some(owner) => Some(Session::of(&["owner", owner])),
+        None => session(incoming, &pass),
+    };
+    let errand = &Errand { session, ..*errand };
     let itinerary = itinerary::plan(visit, &pass, incoming, errand, random)?;
     let tour = Tour { visit, pass: &pass, errand, itinerary: &itinerary, random };
     if explain::wanted(incoming) {
@@ -208,7 +213,9 @@ impl Journey<'_, '_> {
         let provider = self.stop.provider;
         let (mut keys, mut retries) = (Keys::default(), 0);
         let mut at = self.choose(&keys, retries).map_err(|why| self.not_tried(why, None, tally))?;
-        let grant = self.admit(client, &self.bill(at), incoming.body(), tally).await?;
+        // A length of the body is no measure of what a file or a batch costs.
+        let weighed = if self.errand.owner.is_some() { b"{}" } else { incoming.body() };
+        let grant = self.admit(client, &self.bill(at), weighed, tally).await?;
         let metered = authority::is_metered(grant.as_ref());
         let length = incoming.body().len();
         loop {
@@ -305,12 +312,15 @@ impl Journey<'_, '_> {
         let allowed = |key: &Key| {
             grant.is_none_or(|grant| grant.keys.holds(&key.id) || grant.keys.holds(&key.name))
         };
+        // Where keys are set apart for batches, only these are used for them.
+        let batch = self.errand.operation.is_batch()
+            && self.stop.provider.keys.iter().any(|key| key.use_for_batch_api);
         answer(&KeyAsk {
             model: &self.stop.model,
             allowed: &allowed,
             pin: self.stop.pin.as_ref().map(KeyPin::as_ref),
             session: self.errand.session,
-            batch: false,
+            batch,
             spent,
             random: self.random.nth(retries),
         })

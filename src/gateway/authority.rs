@@ -52,7 +52,7 @@ pub enum Direct {
 pub struct Bill<'b> {
     pub provider: &'b Provider,
     pub key: Option<&'b Key>,
-    /// As routing has it: before aliases.
+    /// As routing has it: before aliases. Empty where no model is asked.
     pub model: &'b str,
     pub request_type: &'b str,
 }
@@ -168,7 +168,8 @@ impl<'s> Pass<'s> {
         let Some(law) = self.law else { return Ok(None) };
         let estimate =
             if law.strict { self.estimate(law, bill, body) } else { Estimate::default() };
-        let target = Target { provider: &bill.provider.name, model: Some(bill.model), estimate };
+        let model = Some(bill.model).filter(|model| !model.is_empty());
+        let target = Target { provider: &bill.provider.name, model, estimate };
         law.tables.admit(&self.identity(), &target, self.now).map(Some)
     }
 

@@ -198,9 +198,14 @@ pub async fn whole(
     answer.first().map_err(broken)?;
     let mut head = scene.head_of(&answer, &tally.trail);
     let mut start = HEADROOM + answer.head.len;
+    if matches!(answer.head.status, 204 | 205 | 304) {
+        outlet::write(client, head.without_body(), 0).await?;
+        answer.finish(core);
+        return Ok(());
+    }
     if answer.done() {
         let body = answer.buf.get(start..).unwrap_or_default();
-        tally.take_whole(scene.upstream, body);
+        tally.take_whole(scene.operation, scene.upstream, body);
         let out = head.whole(body);
         outlet::write(client, out, 0).await?;
         answer.finish(core);
@@ -225,7 +230,7 @@ pub async fn whole(
         let done = answer.done();
         buf = outlet.send_in_place(client, buf, start, done).await?;
         if done {
-            tally.take_whole(scene.upstream, kept.as_deref().unwrap_or_default());
+            tally.take_whole(scene.operation, scene.upstream, kept.as_deref().unwrap_or_default());
             answer.finish(core);
             return Ok(());
         }

@@ -6,8 +6,11 @@
 
 use std::borrow::Cow;
 
+use super::endpoints;
 use super::failure::{Failure, Whose};
 use crate::chat::{Dialect, ErrorKind};
+use crate::dialect::Idiom;
+use crate::dialect::embedding_request::of_invoke;
 use crate::net::client_conn::Incoming;
 use crate::provider::Operation;
 use crate::wire::frames::Framing;
@@ -105,6 +108,8 @@ pub struct Call {
     pub invoke: bool,
     /// How a streamed answer is framed.
     pub framing: Framing,
+    /// The language of embeddings, where these are asked for.
+    pub idiom: Option<Idiom>,
     /// The model, or what is asked about, where it stands in the path.
     pub item: Option<String>,
     /// Whether the answer is streamed, where the path says.
@@ -112,8 +117,32 @@ pub struct Call {
 }
 
 impl Call {
-    fn new(operation: Operation, dialect: Dialect) -> Self {
-        Self { operation, dialect, invoke: false, framing: Framing::Sse, item: None, stream: None }
+    pub fn new(operation: Operation, dialect: Dialect) -> Self {
+        Self {
+            operation,
+            dialect,
+            invoke: false,
+            framing: Framing::Sse,
+            idiom: None,
+            item: None,
+            stream: None,
+        }
+    }
+}
+
+impl Call {
+    /// The call once its body is known: Bedrock's invoke is also how embeddings are asked for.
+    pub fn refined(&self, ask: &Ask, body: &[u8]) -> Cow<'_, Self> {
+        let text = || std::str::from_utf8(body).ok();
+        let wanted = self.invoke && !ask.stream;
+        match wanted.then(text).flatten().and_then(|body| of_invoke(&ask.model, body)) {
+            Some(idiom) => Cow::Owned(Self {
+                operation: Operation::Embedding,
+                idiom: Some(idiom),
+                ..self.clone()
+            }),
+            None => Cow::Borrowed(self),
+        }
     }
 }
 
@@ -136,8 +165,10 @@ pub struct Route {
 /// The fields of a body that decide where it goes.
 #[derive(Debug, Clone, Default)]
 pub struct Ask {
-    /// As the client named it.
+    /// As the client named it; empty where no model is asked.
     pub model: String,
+    /// What is asked about, where that is no model.
+    pub id: Option<String>,
     pub stream: bool,
     /// Other places to try, as `provider/model`; the gateway's own field, which stays here. Empty
     /// for Anthropic's field of that name, which holds objects or a string and travels on.
@@ -154,6 +185,8 @@ pub struct Spans {
     pub headers: Option<Span>,
     pub anthropic_version: Option<Span>,
     pub stream_options: Option<Span>,
+    /// Who shall keep a batch: the gateway's own field, which stays here.
+    pub provider: Option<Span>,
 }
 
 /// The mount of a path; for errors, too, since every error speaks its dialect.
@@ -187,14 +220,9 @@ fn find(method: Method, mount: &Mount, rest: &str) -> Result<Target, Failure> {
         "/health" | "/readyz" if mount.prefix.is_empty() => ("GET, HEAD", Target::Own(Own::Ready)),
         "/livez" if mount.prefix.is_empty() => ("GET, HEAD", Target::Own(Own::Live)),
         "/metrics" if mount.prefix.is_empty() => ("GET, HEAD", Target::Own(Own::Metrics)),
-        rest => api(mount, rest)?,
+        rest => api(method, mount, rest)?,
     };
-    let fits = match method {
-        Method::Get | Method::Head => allowed.starts_with("GET"),
-        Method::Post => allowed == "POST",
-        _ => false,
-    };
-    if fits {
+    if allowed.split(", ").any(|name| name == method.as_str()) {
         return Ok(target);
     }
     let message = format!("this path takes {allowed} only");
@@ -204,35 +232,44 @@ fn find(method: Method, mount: &Mount, rest: &str) -> Result<Target, Failure> {
 }
 
 const GET: &str = "GET, HEAD";
+const POST: &str = "POST";
 
-fn api(mount: &Mount, rest: &str) -> Result<(&'static str, Target), Failure> {
+fn api(method: Method, mount: &Mount, rest: &str) -> Result<(&'static str, Target), Failure> {
     let found = match mount.paths {
-        Paths::Anthropic => anthropic_call(rest)?,
-        Paths::OpenAi => openai_call(mount, rest)?,
+        Paths::Anthropic => anthropic_call(method, rest)?,
+        Paths::OpenAi => openai_call(method, mount, rest)?,
         Paths::Bedrock => bedrock_call(rest)?,
         Paths::Gemini => gemini_call(rest)?,
     };
-    let Some(call) = found else { return Err(unknown(rest)) };
-    let methods = match call.operation {
-        Operation::Chat | Operation::CountTokens => "POST",
-        Operation::ListModels | Operation::RetrieveModel => GET,
-    };
-    Ok((methods, Target::Api(call)))
+    let Some((allowed, call)) = found else { return Err(unknown(rest)) };
+    Ok((allowed, Target::Api(call)))
+}
+
+/// A call, and the methods that its path takes.
+type Found = Option<(&'static str, Call)>;
+
+fn beside_chat(paths: Paths, method: Method, path: &str) -> Result<Found, Failure> {
+    let found = endpoints::find(paths, method, path)?;
+    Ok(found.map(|found| (found.allowed, found.call)))
 }
 
 /// `{base}/v1/…`: the Anthropic SDKs append the version themselves.
-fn anthropic_call(rest: &str) -> Result<Option<Call>, Failure> {
+fn anthropic_call(method: Method, rest: &str) -> Result<Found, Failure> {
     let dialect = Dialect::Anthropic;
-    Ok(match rest.strip_prefix("/v1").unwrap_or_default() {
-        "/messages" => Some(Call::new(Operation::Chat, dialect)),
-        "/messages/count_tokens" => Some(Call::new(Operation::CountTokens, dialect)),
-        path => models_call(path, dialect)?,
+    let path = rest.strip_prefix("/v1").unwrap_or_default();
+    Ok(match path {
+        "/messages" => Some((POST, Call::new(Operation::Chat, dialect))),
+        "/messages/count_tokens" => Some((POST, Call::new(Operation::CountTokens, dialect))),
+        path => match beside_chat(Paths::Anthropic, method, path)? {
+            None => models_call(path, dialect)?,
+            found => found,
+        },
     })
 }
 
 /// With and without `/v1`: the OpenAI SDKs expect it in the base URL. The Azure SDK appends
 /// `/openai/…` to its endpoint, with a deployment in the path.
-fn openai_call(mount: &Mount, rest: &str) -> Result<Option<Call>, Failure> {
+fn openai_call(method: Method, mount: &Mount, rest: &str) -> Result<Found, Failure> {
     let azure = rest.strip_prefix("/openai").filter(|rest| rest.starts_with('/'));
     let path = azure.filter(|_| !mount.prefix.is_empty()).unwrap_or(rest);
     let path = match path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')) {
@@ -247,24 +284,27 @@ fn openai_call(mount: &Mount, rest: &str) -> Result<Option<Call>, Failure> {
         }
         None => (None, path),
     };
-    let call = match path {
-        "/chat/completions" => Some(Call::new(Operation::Chat, Dialect::OpenAiChat)),
-        "/responses" => Some(Call::new(Operation::Chat, Dialect::OpenAiResponses)),
+    let mut found = match path {
+        "/chat/completions" => Some((POST, Call::new(Operation::Chat, Dialect::OpenAiChat))),
+        "/responses" => Some((POST, Call::new(Operation::Chat, Dialect::OpenAiResponses))),
         "/responses/input_tokens" => {
-            Some(Call::new(Operation::CountTokens, Dialect::OpenAiResponses))
+            Some((POST, Call::new(Operation::CountTokens, Dialect::OpenAiResponses)))
         }
-        path => models_call(path, Dialect::OpenAiChat)?,
+        path => match beside_chat(Paths::OpenAi, method, path)? {
+            None => models_call(path, Dialect::OpenAiChat)?,
+            found => found,
+        },
     };
     let azure =
         deployment.map(|name| if name.contains('/') { name } else { format!("azure/{name}") });
-    Ok(call.map(|call| match azure {
-        Some(model) => Call { item: Some(model), ..call },
-        None => call,
-    }))
+    if let (Some((_, call)), Some(model)) = (&mut found, azure) {
+        call.item.get_or_insert(model);
+    }
+    Ok(found)
 }
 
 /// `/model/{modelId}/{verb}`: the id is one raw segment, decoded after the split.
-fn bedrock_call(rest: &str) -> Result<Option<Call>, Failure> {
+fn bedrock_call(rest: &str) -> Result<Found, Failure> {
     let Some((model, verb)) = rest.strip_prefix("/model/").and_then(|path| path.rsplit_once('/'))
     else {
         return Ok(None);
@@ -280,37 +320,40 @@ fn bedrock_call(rest: &str) -> Result<Option<Call>, Failure> {
         _ => return Ok(None),
     };
     call.item = Some(decoded(model)?);
-    Ok(Some(call))
+    Ok(Some((POST, call)))
 }
 
 /// `/v1beta/models/{model}:{verb}`.
-fn gemini_call(rest: &str) -> Result<Option<Call>, Failure> {
+fn gemini_call(rest: &str) -> Result<Found, Failure> {
     let path = ["/v1beta", "/v1"].iter().find_map(|version| rest.strip_prefix(version));
     let Some(path) = path else { return Ok(None) };
     let named = path.strip_prefix("/models/").and_then(|path| path.rsplit_once(':'));
     let Some((model, verb)) = named else { return models_call(path, Dialect::Gemini) };
-    let operation = match verb {
-        "generateContent" | "streamGenerateContent" => Operation::Chat,
-        "countTokens" => Operation::CountTokens,
+    let (operation, idiom) = match verb {
+        "generateContent" | "streamGenerateContent" => (Operation::Chat, None),
+        "countTokens" => (Operation::CountTokens, None),
+        "embedContent" => (Operation::Embedding, Some(Idiom::Gemini)),
+        "batchEmbedContents" => (Operation::Embedding, Some(Idiom::GeminiBatch)),
         _ => return Ok(None),
     };
     let mut call = Call::new(operation, Dialect::Gemini);
+    call.idiom = idiom;
     call.item = Some(decoded(model)?);
     call.stream = Some(verb == "streamGenerateContent");
-    Ok(Some(call))
+    Ok(Some((POST, call)))
 }
 
 /// `/models` and `/models/{id}`; ids with a slash come encoded or not.
-fn models_call(path: &str, dialect: Dialect) -> Result<Option<Call>, Failure> {
+fn models_call(path: &str, dialect: Dialect) -> Result<Found, Failure> {
     if path == "/models" {
-        return Ok(Some(Call::new(Operation::ListModels, dialect)));
+        return Ok(Some((GET, Call::new(Operation::ListModels, dialect))));
     }
     let Some(id) = path.strip_prefix("/models/") else { return Ok(None) };
     let item = Some(decoded(id)?);
-    Ok(Some(Call { item, ..Call::new(Operation::RetrieveModel, dialect) }))
+    Ok(Some((GET, Call { item, ..Call::new(Operation::RetrieveModel, dialect) })))
 }
 
-fn decoded(segment: &str) -> Result<String, Failure> {
+pub(super) fn decoded(segment: &str) -> Result<String, Failure> {
     let text = http1::percent_decode(segment);
     text.map(Cow::into_owned).map_err(|refusal| Failure::invalid(refusal.reason))
 }
@@ -328,7 +371,8 @@ pub fn ask(incoming: &Incoming, call: &Call) -> Result<Ask, Failure> {
         let message = "a request body needs content-length or transfer-encoding: chunked";
         return Err(Failure::new(411, ErrorKind::InvalidRequest, Whose::Client, message));
     }
-    let mut ask = ask_of(incoming.body(), call.item.is_none())?;
+    let model = Wanted::of(call);
+    let mut ask = ask_of(incoming.body(), model)?;
     if let Some(model) = &call.item {
         ask.model.clone_from(model);
     }
@@ -336,7 +380,28 @@ pub fn ask(incoming: &Incoming, call: &Call) -> Result<Ask, Failure> {
     Ok(ask)
 }
 
-fn ask_of(body: &[u8], wants_model: bool) -> Result<Ask, Failure> {
+/// Where the model comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// It stands in the path.
+    No,
+    /// The body names it.
+    Yes,
+    /// The body may name it; else it is this one.
+    Or(&'static str),
+}
+
+impl Wanted {
+    fn of(call: &Call) -> Self {
+        match endpoints::default_model(call.operation) {
+            _ if call.item.is_some() => Self::No,
+            Some(model) => Self::Or(model),
+            None => Self::Yes,
+        }
+    }
+}
+
+fn ask_of(body: &[u8], wanted_model: Wanted) -> Result<Ask, Failure> {
     let wanted = ["model", "stream", "headers", "anthropic_version", "stream_options", "fallbacks"];
     let found = json_scan::scan(body, json_scan::DEPTH_MAX, &wanted);
     let [model, stream, headers, anthropic_version, stream_options, fallbacks] =
@@ -347,7 +412,7 @@ fn ask_of(body: &[u8], wants_model: bool) -> Result<Ask, Failure> {
                 fault.at
             ))
         })?;
-    let spans = Spans { model, stream, headers, anthropic_version, stream_options };
+    let spans = Spans { model, stream, headers, anthropic_version, stream_options, provider: None };
     let value = |span: Span| body.get(span.start..span.end);
     let stream = match stream.and_then(value) {
         None | Some(b"false" | b"null") => false,
@@ -355,15 +420,16 @@ fn ask_of(body: &[u8], wants_model: bool) -> Result<Ask, Failure> {
         Some(_) => return Err(Failure::invalid("stream: must be a boolean")),
     };
     let fallbacks = fallbacks.and_then(value).map_or_else(Vec::new, own_fallbacks);
-    if !wants_model {
-        return Ok(Ask { model: String::new(), stream, fallbacks, spans });
-    }
-    let Some(raw) = model.and_then(value) else {
-        return Err(Failure::invalid("model: field required"));
+    let ask = |model: String| Ok(Ask { model, id: None, stream, fallbacks, spans });
+    let raw = match (wanted_model, model.and_then(value)) {
+        (Wanted::No, _) => return ask(String::new()),
+        (Wanted::Or(model), None | Some(b"null")) => return ask(model.to_owned()),
+        (Wanted::Yes, None) => return Err(Failure::invalid("model: field required")),
+        (_, Some(raw)) => raw,
     };
     let text = std::str::from_utf8(raw).ok().and_then(json_read::text);
     match text.filter(|model| !model.trim().is_empty()) {
-        Some(model) => Ok(Ask { model: model.into_owned(), stream, fallbacks, spans }),
+        Some(model) => ask(model.into_owned()),
         None => Err(Failure::invalid("model: must be a string that is not empty")),
     }
 }
@@ -470,13 +536,14 @@ mod tests {
     #[test]
     fn the_deciding_fields_are_found_wherever_they_stand() {
         let body = br#"{"messages":[{"model":"no"}],"stream":true,"model":"openai/gpt-4o"}"#;
-        let ask = ask_of(body, true).unwrap();
+        let ask = ask_of(body, Wanted::Yes).unwrap();
         assert_eq!((ask.model.as_str(), ask.stream), ("openai/gpt-4o", true));
     }
 
     #[test]
     fn bad_bodies_are_refused_with_the_place() {
-        let message = |body: &[u8]| ask_of(body, true).unwrap_err().fault.message.into_owned();
+        let message =
+            |body: &[u8]| ask_of(body, Wanted::Yes).unwrap_err().fault.message.into_owned();
         assert!(message(br#"{"model":"x",}"#).contains("at byte 13"));
         assert!(message(b"{}").contains("model"));
         assert!(message(br#"{"model":3}"#).contains("string"));

@@ -57,6 +57,9 @@ pub fn plan<'r>(
     errand: &Errand<'r>,
     random: Random,
 ) -> Result<Itinerary<'r>, Failure> {
+    if let Some(owner) = errand.owner {
+        return owned(visit, incoming, errand, owner);
+    }
     let fallbacks = fallbacks(visit, errand)?;
     let offers = offers(visit, pass, errand);
     let headers = Headers(incoming);
@@ -99,6 +102,28 @@ pub fn plan<'r>(
     Ok(Itinerary { stops, rules: plan.chain })
 }
 
+/// The one place that keeps what is asked about; no rule can make it another one.
+fn owned<'r>(
+    visit: &Visit<'r>,
+    incoming: &Incoming,
+    errand: &Errand<'r>,
+    owner: &str,
+) -> Result<Itinerary<'r>, Failure> {
+    let providers = &visit.snapshot.providers;
+    let provider = providers.get(owner).ok_or_else(|| visit.not_configured(owner))?;
+    let pin = pin(incoming).map(owned_pin);
+    let model = Cow::Borrowed(errand.ask.model.as_str());
+    let stop = Stop { provider, model, pin, via: Via::Native, own_choice: true };
+    Ok(Itinerary { stops: SmallVec::from_iter([stop]), rules: SmallVec::new() })
+}
+
+fn owned_pin(pin: PinRef<'_>) -> KeyPin {
+    match pin {
+        PinRef::Id(id) => KeyPin::Id(id.into()),
+        PinRef::Name(name) => KeyPin::Name(name.into()),
+    }
+}
+
 /// The targets as places that exist.
 fn stops<'r>(
     visit: &Visit<'r>,
@@ -137,10 +162,7 @@ fn stops<'r>(
         stops.push(Stop {
             provider,
             model,
-            pin: target.pin.map(|pin| match pin {
-                PinRef::Id(id) => KeyPin::Id(id.into()),
-                PinRef::Name(name) => KeyPin::Name(name.into()),
-            }),
+            pin: target.pin.map(owned_pin),
             via: target.via,
             own_choice: matches!(target.via, Via::Prefix | Via::Native | Via::Catalogue),
         });

@@ -21,7 +21,7 @@ use crate::chat::{
 };
 use crate::dialect::Reply;
 use crate::net::client_conn::{ClientConn, Incoming};
-use crate::provider::Provider;
+use crate::provider::{Operation, Provider};
 use crate::wire::frames::Frames;
 
 /// Answers a request without any upstream.
@@ -65,6 +65,7 @@ pub async fn serve(
         terms: visit.terms,
         provider,
         voice,
+        operation: Operation::Chat,
         upstream: voice.dialect,
         stream: true,
         heartbeat: visit.snapshot.client.heartbeat,

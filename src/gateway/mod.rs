@@ -9,6 +9,8 @@ pub mod attempts;
 pub mod authority;
 pub mod connection;
 mod core_state;
+pub mod embed;
+pub mod endpoints;
 pub mod exchange;
 pub mod explain;
 pub mod failure;
@@ -21,6 +23,7 @@ pub mod models;
 pub mod outgoing;
 pub mod outlet;
 pub mod own;
+pub mod passage;
 pub mod redact;
 pub mod reframe;
 pub mod reply;
@@ -47,7 +50,7 @@ use account::Tally;
 use attempts::Errand;
 use exchange::{Answer, Halt};
 use failure::Failure;
-use ingress::{Mount, Route, Target};
+use ingress::{Call, Mount, Route, Target};
 use outlet::Outlet;
 use reply::{Head, Terms};
 use trail::Trail;
@@ -72,6 +75,7 @@ pub struct Scene<'a> {
     pub terms: &'a Terms,
     pub provider: &'a Provider,
     pub voice: Voice,
+    pub operation: Operation,
     pub upstream: Dialect,
     pub stream: bool,
     pub heartbeat: Duration,
@@ -195,6 +199,7 @@ impl Visit<'_> {
             Operation::Chat | Operation::CountTokens => {
                 let mut ask = ingress::ask(incoming, call)?;
                 ingress::take_fallbacks(incoming, call, &mut ask)?;
+                let call = &*call.refined(&ask, incoming.body());
                 let voice = Voice::of(call, &ask.model, incoming.body())?;
                 tally.client = Some(voice.dialect);
                 let visit = Visit { voice, ..*self };
@@ -203,7 +208,30 @@ impl Visit<'_> {
                 tally.trail = Trail::of(&ask.model, errand.request_type, shown);
                 attempts::run(&visit, client, incoming, &errand, tally).await
             }
+            _ => self.pass(client, incoming, (call, &route.query), tally).await,
         }
+    }
+
+    /// A call beside chats.
+    async fn pass(
+        &self,
+        client: &mut ClientConn,
+        incoming: &mut Incoming,
+        (call, query): (&Call, &str),
+        tally: &mut Tally,
+    ) -> Result<(), Halt> {
+        let mut ask = passage::ask(incoming, call, query)?;
+        ingress::take_fallbacks(incoming, call, &mut ask)?;
+        let voice = Voice::of(call, &ask.model, incoming.body())?;
+        tally.client = Some(voice.dialect);
+        let owned = call.operation.is_owned();
+        let owner = owned.then(|| passage::owner(self, incoming, &ask, query));
+        let visit = Visit { voice, ..*self };
+        let errand = Errand::new(call.operation, voice.dialect, &ask, query);
+        let errand = Errand { owner: owner.as_deref(), ..errand };
+        let shown = incoming.header("x-bf-trace") == Some("true");
+        tally.trail = Trail::of(&ask.model, errand.request_type, shown);
+        attempts::run(&visit, client, incoming, &errand, tally).await
     }
 
     /// The provider that a model's name means, and the name without its prefix.

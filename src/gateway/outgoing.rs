@@ -24,7 +24,7 @@ use crate::provider::aws_sigv4::Credential;
 use crate::provider::credentials::{self, Credited};
 use crate::provider::header_filter::HeaderFilter;
 use crate::provider::{Cloud, Endpoint, Envelope, Key, Operation, Origin, Provider, Secret};
-use crate::wire::http1;
+use crate::wire::http1::{self, Method};
 use crate::wire::json_splice::{self, Edit};
 
 /// Named to upstreams where the client's own name is not passed on.
@@ -66,7 +66,7 @@ pub fn identity_body(
     crate::wire::json_write::string(&mut quoted, course.model);
     let mut edits: Vec<Edit<'_>> = Vec::new();
     // A key that a client put into its body by mistake must not travel (clients.md §0.2).
-    edits.extend(headers.map(|value| Edit::Remove { value }));
+    edits.extend(headers.or(spans.provider).map(|value| Edit::Remove { value }));
     edits.extend(stream_options.map(|with| match spans.stream_options {
         Some(value) => Edit::Replace { value, with },
         None => Edit::Insert { name: "stream_options", value: with },
@@ -78,6 +78,10 @@ pub fn identity_body(
         Envelope::Plain | Envelope::ModelInPath => {
             let value = model.filter(|span| span.of(body) != quoted.as_slice());
             edits.extend(value.map(|value| Edit::Replace { value, with: &quoted }));
+        }
+        Envelope::CohereInvoke => {
+            edits.extend(model.map(|value| Edit::Remove { value }));
+            edits.push(Edit::Insert { name: "api_version", value: b"2" });
         }
         Envelope::AnthropicVersion(wanted) => {
             edits.extend(model.map(|value| Edit::Remove { value }));
@@ -114,7 +118,7 @@ pub fn encode(
     Ok(body)
 }
 
-fn refuse_loss(course: &Course<'_>, loss: &Loss, strict: bool) -> Result<(), Failure> {
+pub fn refuse_loss(course: &Course<'_>, loss: &Loss, strict: bool) -> Result<(), Failure> {
     if !strict || loss.is_empty() {
         return Ok(());
     }
@@ -139,7 +143,7 @@ pub fn parcel(
     body: Option<Vec<u8>>,
 ) -> Result<Parcel, Failure> {
     let origin = course.endpoint.origin.as_ref();
-    let get = matches!(course.operation, Operation::ListModels | Operation::RetrieveModel);
+    let method = method_of(course.operation, incoming.head.method);
     // Small bodies are written behind their head.
     let length = body.as_ref().map_or(incoming.body().len(), Vec::len);
     let mut head = Vec::with_capacity(1024 + length.min(super::exchange::ONE_WRITE));
@@ -149,7 +153,7 @@ pub fn parcel(
     } else {
         Cow::Borrowed(&*target)
     };
-    if !http1::request_line(&mut head, if get { "GET" } else { "POST" }, &whole) {
+    if !http1::request_line(&mut head, method.as_str(), &whole) {
         return Err(Failure::invalid("the model's name can't stand in a request line"));
     }
     http1::header(&mut head, "host", host(origin).as_bytes());
@@ -159,8 +163,8 @@ pub fn parcel(
         Credited::NeedsKey | Credited::NeedsToken => return Err(no_credential(course.provider)),
     };
     pass_headers(course, incoming, filter, &mut head);
-    if !get {
-        http1::header(&mut head, "content-type", b"application/json");
+    if length > 0 || method == Method::Post {
+        http1::header(&mut head, "content-type", content_type(course, incoming).as_bytes());
         http1::content_length(&mut head, length as u64);
     }
     if let Some(credential) = credential {
@@ -173,7 +177,25 @@ pub fn parcel(
         Some(body) => (body, 0),
         None => (std::mem::take(&mut incoming.buf), incoming.body_start),
     };
-    Ok(Parcel { head, buf, start, head_only: false })
+    Ok(Parcel { head, buf, start, head_only: method == Method::Head })
+}
+
+/// What is asked upstream: the client's own method, where the gateway only passes its call on.
+fn method_of(operation: Operation, client: Method) -> Method {
+    match operation {
+        Operation::ListModels | Operation::RetrieveModel => Method::Get,
+        Operation::Chat | Operation::CountTokens => Method::Post,
+        _ => client,
+    }
+}
+
+/// JSON, unless the client's own body passes (a form, a file).
+fn content_type<'i>(course: &Course<'_>, incoming: &'i Incoming) -> &'i str {
+    let own = match course.operation {
+        Operation::Chat | Operation::CountTokens | Operation::Embedding => None,
+        _ => incoming.header("content-type"),
+    };
+    own.unwrap_or("application/json")
 }
 
 /// Writes the credential: the configured key's, or the client's own where it may bring one.
@@ -214,9 +236,26 @@ fn target<'c>(course: &'c Course<'_>) -> Cow<'c, str> {
     if course.query.is_empty() {
         return Cow::Borrowed(path);
     }
-    let join = if path.contains('?') { '&' } else { '?' };
-    Cow::Owned(format!("{path}{join}{}", course.query))
+    let (_, fixed) = path.split_once('?').unwrap_or_default();
+    let mut target = path.to_owned();
+    for pair in course.query.split('&').filter(|pair| !pair.is_empty()) {
+        let name = name_of(pair);
+        let said = fixed.split('&').any(|fixed| name_of(fixed) == name);
+        if said || OWN_PARAMETERS.contains(&name) {
+            continue;
+        }
+        target.push(if target.contains('?') { '&' } else { '?' });
+        target.push_str(pair);
+    }
+    Cow::Owned(target)
 }
+
+fn name_of(pair: &str) -> &str {
+    pair.split('=').next().unwrap_or_default()
+}
+
+/// Parameters of a query that are the gateway's own: whom to ask.
+const OWN_PARAMETERS: [&str; 2] = ["provider", "x-model-provider"];
 
 fn host(origin: &Origin) -> String {
     match (origin.tls, origin.port) {

@@ -11,9 +11,9 @@ use super::exchange::{self, Answer, Halt, Parcel};
 use super::failure::Failure;
 use super::ingress::Ask;
 use super::outgoing::{self, Course};
-use super::{Scene, identity, metering, mock, own, reframe, transcode};
+use super::{Scene, embed, identity, metering, mock, own, reframe, transcode};
 use crate::chat::{Dialect, Loss};
-use crate::dialect::Reply;
+use crate::dialect::{Idiom, Reply};
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::provider::{Operation, endpoint};
 use crate::wire::frames::Framing;
@@ -62,12 +62,17 @@ impl Visit<'_> {
         let Errand { operation, ask, query, .. } = *errand;
         let Site { provider, model, key, .. } = *site;
         if provider.row.in_process {
-            let counts = operation == Operation::CountTokens;
-            return Ok(if counts { Heading::Estimate } else { Heading::Mock });
+            return match operation {
+                Operation::CountTokens => Ok(Heading::Estimate),
+                Operation::Chat => Ok(Heading::Mock),
+                _ => Err(embed::not_played(&provider.name)),
+            };
         }
         let dialect = self.voice.dialect;
-        let endpoint = endpoint::resolve(provider, key, operation, dialect, model, ask.stream);
+        let subject = ask.id.as_deref().unwrap_or(model);
+        let endpoint = endpoint::resolve(provider, key, operation, dialect, subject, ask.stream);
         let endpoint = match endpoint {
+            Ok(endpoint) if self.voice.idiom == Some(Idiom::Gemini) => endpoint.for_one(),
             Ok(endpoint) => endpoint,
             Err(endpoint::NoEndpoint::NotSpoken(Operation::CountTokens)) => {
                 return Ok(Heading::Estimate);
@@ -77,6 +82,10 @@ impl Visit<'_> {
         let same = self.voice.is(endpoint.dialect);
         if operation == Operation::CountTokens && !same {
             return Ok(Heading::Estimate);
+        }
+        if !same && !matches!(operation, Operation::Chat | Operation::Embedding) {
+            let error = endpoint::NoEndpoint::NotSpoken(operation);
+            return Err(Failure::invalid(format!("{}: {error}", provider.name)));
         }
         Ok(Heading::Upstream(Box::new(Course {
             provider,
@@ -108,6 +117,12 @@ impl Visit<'_> {
             }
             Heading::Upstream(course) => {
                 tally.upstream = Some(course.endpoint.dialect);
+                if let Some((from, to)) = self.voice.idiom.zip(course.endpoint.idiom)
+                    && embed::has_to_read(from, to, incoming.body())
+                {
+                    let asked = (errand.ask, from, to);
+                    return embed::answer(self, client, incoming, &course, asked, tally).await;
+                }
                 self.exchange(client, incoming, &course, errand.ask, tally).await
             }
         }
@@ -129,7 +144,7 @@ impl Visit<'_> {
         let mut reply = Reply::default();
         let same = self.voice.is(course.endpoint.dialect);
         let chat = same && course.endpoint.dialect == Dialect::OpenAiChat;
-        let metered = chat && ask.stream && course.metered;
+        let metered = chat && streams(course, ask) && course.metered;
         let options = metered.then(|| metering::stream_options(ask, incoming.body())).flatten();
         let body = if same {
             let options = options.as_deref();
@@ -165,17 +180,8 @@ impl Visit<'_> {
         packed.give_back(incoming);
         let answer = sent?;
         let Packed { loss, reply, usage_hidden, .. } = packed;
-        let scene = Scene {
-            terms: self.terms,
-            provider: course.provider,
-            voice: self.voice,
-            upstream: course.endpoint.dialect,
-            stream: ask.stream,
-            heartbeat: self.snapshot.client.heartbeat,
-            counters: &core.counters,
-            loss: &loss,
-            usage_hidden,
-        };
+        let streams = streams(course, ask);
+        let scene = self.scene(course, (streams, usage_hidden), &loss);
         tally.status = answer.head.status;
         tally.trail.head(answer.head.status, core.clock.since_start());
         if !(200..300).contains(&answer.head.status) {
@@ -184,7 +190,7 @@ impl Visit<'_> {
         let same = self.voice.is(course.endpoint.dialect);
         let streamed = answer.header("content-type").is_some_and(|kind| kind.contains("event"));
         let framing = if streamed { course.endpoint.framing } else { Framing::Sse };
-        match (same, ask.stream && streamed) {
+        match (same, streams && streamed) {
             (true, true) if scene.passes_bytes(framing) => {
                 identity::stream(core, client, &scene, answer, tally).await
             }
@@ -197,8 +203,48 @@ impl Visit<'_> {
         }
     }
 
+    /// Sends a body, or where that is `None` the client's own, and waits for the answer's head.
+    pub(super) async fn send(
+        &self,
+        client: &mut ClientConn,
+        incoming: &mut Incoming,
+        course: &Course<'_>,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, Halt> {
+        let own_body = body.is_none();
+        let filter = &self.snapshot.client.header_filter;
+        let mut parcel = outgoing::parcel(self.core, course, incoming, filter, body)?;
+        let origin = &course.endpoint.origin;
+        let sent = exchange::send(self.core, client, course.provider, origin, &mut parcel).await;
+        if own_body {
+            incoming.buf = parcel.buf;
+        }
+        sent
+    }
+
+    /// What the answer to a call is passed on by.
+    pub(super) fn scene<'s>(
+        &'s self,
+        course: &Course<'s>,
+        (stream, usage_hidden): (bool, bool),
+        loss: &'s Loss,
+    ) -> Scene<'s> {
+        Scene {
+            terms: self.terms,
+            provider: course.provider,
+            voice: self.voice,
+            operation: course.operation,
+            upstream: course.endpoint.dialect,
+            stream,
+            heartbeat: self.snapshot.client.heartbeat,
+            counters: &self.core.counters,
+            loss,
+            usage_hidden,
+        }
+    }
+
     /// What the upstream's refusal means for the client: its status, message, ids and retry advice.
-    async fn refused(
+    pub(super) async fn refused(
         &self,
         client: &mut ClientConn,
         scene: &Scene<'_>,
@@ -227,4 +273,9 @@ impl Visit<'_> {
             ..Reply::default()
         }
     }
+}
+
+/// Whether the answer is asked for event by event.
+fn streams(course: &Course<'_>, ask: &Ask) -> bool {
+    ask.stream && course.operation.converses()
 }

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::ingress::Call;
 use crate::chat::{Dialect, Folded, Loss, Request};
 use crate::dialect::bedrock_invoke::{self, Shape};
-use crate::dialect::{self, Encoder, Malformed, Reply};
+use crate::dialect::{self, Encoder, Idiom, Malformed, Reply};
 use crate::wire::frames::Framing;
 use crate::wire::json_write::Object;
 
@@ -18,6 +18,8 @@ pub struct Voice {
     pub framing: Framing,
     /// A body of Bedrock's invoke that is no dialect of its own.
     shape: Option<Shape>,
+    /// The language of embeddings, where these are asked for.
+    pub idiom: Option<Idiom>,
 }
 
 impl Voice {
@@ -27,8 +29,9 @@ impl Voice {
     /// 400 for an invoke body of no known family.
     pub fn of(call: &Call, model: &str, body: &[u8]) -> Result<Self, Failure> {
         let (dialect, framing) = (call.dialect, call.framing);
-        if !call.invoke {
-            return Ok(Self { dialect, framing, shape: None });
+        let plain = Self { dialect, framing, shape: None, idiom: call.idiom };
+        if !call.invoke || call.idiom.is_some() {
+            return Ok(plain);
         }
         let text = std::str::from_utf8(body).unwrap_or_default();
         let Some(shape) = Shape::of(model, text) else {
@@ -37,14 +40,14 @@ impl Voice {
             return Err(Failure::invalid(message));
         };
         Ok(match shape.dialect() {
-            Some(dialect) => Self { dialect, framing, shape: None },
-            None => Self { dialect, framing, shape: Some(shape) },
+            Some(dialect) => Self { dialect, ..plain },
+            None => Self { shape: Some(shape), ..plain },
         })
     }
 
     /// For answers that no body has been read for.
     pub fn of_errors(dialect: Dialect) -> Self {
-        Self { dialect, framing: Framing::Sse, shape: None }
+        Self { dialect, framing: Framing::Sse, shape: None, idiom: None }
     }
 
     /// Whether an upstream of `dialect` can be given the client's bytes.

@@ -5,6 +5,7 @@
 
 use crate::dialect::Dialect;
 use crate::dialect::Manner;
+use crate::provider::catalog_also as also;
 use crate::provider::manners::{
     cerebras, cohere, groq, mistral, older, ollama, perplexity, standard,
 };
@@ -25,7 +26,7 @@ pub const VERTEX_VERSION: &str = "vertex-2023-10-16";
 /// Azure's `api-version` where neither key nor alias names one.
 pub const AZURE_API_VERSION: &str = "2024-10-21";
 
-const fn way(operation: Operation, dialect: Dialect, path: &'static str) -> Spoken {
+pub(super) const fn way(operation: Operation, dialect: Dialect, path: &'static str) -> Spoken {
     Spoken {
         operation,
         dialect,
@@ -34,6 +35,7 @@ const fn way(operation: Operation, dialect: Dialect, path: &'static str) -> Spok
         stream_path: None,
         framing: Framing::Sse,
         envelope: Envelope::Plain,
+        idiom: None,
     }
 }
 
@@ -44,7 +46,6 @@ const LIST: Spoken = way(Operation::ListModels, Dialect::OpenAiChat, "/v1/models
 const RETRIEVE: Spoken = way(Operation::RetrieveModel, Dialect::OpenAiChat, "/v1/models/{model}");
 
 const COMPATIBLE: &[Spoken] = &[CHAT, LIST, RETRIEVE];
-const CHAT_ONLY: &[Spoken] = &[CHAT];
 
 /// A provider that speaks Chat Completions with a bearer key, and lists its models.
 const fn compatible(
@@ -58,6 +59,7 @@ const fn compatible(
         base_url,
         auth: Auth::Bearer,
         speaks: COMPATIBLE,
+        also: &[],
         manner,
         env,
         keyless: false,
@@ -78,6 +80,7 @@ pub static ANTHROPIC: Row = Row {
         way(Operation::ListModels, Dialect::Anthropic, "/v1/models"),
         way(Operation::RetrieveModel, Dialect::Anthropic, "/v1/models/{model}"),
     ],
+    also: also::ANTHROPIC,
     manner: standard,
     env: Some("ANTHROPIC_API_KEY"),
     keyless: false,
@@ -96,6 +99,7 @@ pub static OPENAI: Row = Row {
         RETRIEVE,
     ],
     forwards: OPENAI_FORWARDS,
+    also: also::OPENAI,
     ..compatible("openai", "https://api.openai.com", Some("OPENAI_API_KEY"), standard)
 };
 
@@ -116,6 +120,7 @@ pub static GEMINI: Row = Row {
         way(Operation::ListModels, Dialect::Gemini, "/v1beta/models"),
         way(Operation::RetrieveModel, Dialect::Gemini, "/v1beta/models/{model}"),
     ],
+    also: also::GEMINI,
     manner: standard,
     env: Some("GEMINI_API_KEY"),
     keyless: false,
@@ -156,6 +161,7 @@ pub static AZURE: Row = Row {
             "/openai/models/{model}?api-version={api_version}",
         ),
     ],
+    also: also::AZURE,
     manner: standard,
     env: None,
     keyless: false,
@@ -188,6 +194,7 @@ pub static BEDROCK: Row = Row {
             ..way(Operation::CountTokens, Dialect::Bedrock, "/model/{model}/count-tokens")
         },
     ],
+    also: also::BEDROCK,
     manner: standard,
     env: None,
     keyless: false,
@@ -277,6 +284,7 @@ pub static VERTEX: Row = Row {
             )
         },
     ],
+    also: also::VERTEX,
     manner: older,
     env: None,
     keyless: false,
@@ -286,52 +294,75 @@ pub static VERTEX: Row = Row {
     in_process: false,
 };
 
-pub static MISTRAL: Row =
-    compatible("mistral", "https://api.mistral.ai", Some("MISTRAL_API_KEY"), mistral);
+pub static MISTRAL: Row = Row {
+    also: also::MISTRAL,
+    ..compatible("mistral", "https://api.mistral.ai", Some("MISTRAL_API_KEY"), mistral)
+};
 
 pub static OPENROUTER: Row = Row {
     speaks: &[CHAT, RESPONSES, MESSAGES, LIST],
     headers: &[ANTHROPIC_VERSION],
     forwards: &["anthropic-*", "http-referer", "x-title"],
+    also: also::OPENROUTER,
     ..compatible("openrouter", "https://openrouter.ai/api", Some("OPENROUTER_API_KEY"), older)
 };
 
-pub static GROQ: Row =
-    compatible("groq", "https://api.groq.com/openai", Some("GROQ_API_KEY"), groq);
+pub static GROQ: Row = Row {
+    also: also::GROQ,
+    ..compatible("groq", "https://api.groq.com/openai", Some("GROQ_API_KEY"), groq)
+};
 
-pub static CEREBRAS: Row =
-    compatible("cerebras", "https://api.cerebras.ai", Some("CEREBRAS_API_KEY"), cerebras);
+pub static CEREBRAS: Row = Row {
+    also: also::TEXTS,
+    ..compatible("cerebras", "https://api.cerebras.ai", Some("CEREBRAS_API_KEY"), cerebras)
+};
 
-pub static DEEPSEEK: Row =
-    compatible("deepseek", "https://api.deepseek.com", Some("DEEPSEEK_API_KEY"), older);
+pub static DEEPSEEK: Row = Row {
+    also: also::DEEPSEEK,
+    ..compatible("deepseek", "https://api.deepseek.com", Some("DEEPSEEK_API_KEY"), older)
+};
 
 pub static XAI: Row = Row {
     speaks: &[CHAT, RESPONSES, LIST, RETRIEVE],
+    also: also::XAI,
     ..compatible("xai", "https://api.x.ai", Some("XAI_API_KEY"), standard)
 };
 
 pub static TOGETHER: Row = Row {
     speaks: &[CHAT, LIST],
+    also: also::TOGETHER,
     ..compatible("together", "https://api.together.xyz", Some("TOGETHER_API_KEY"), older)
 };
 
-pub static FIREWORKS: Row =
-    compatible("fireworks", "https://api.fireworks.ai/inference", Some("FIREWORKS_API_KEY"), older);
+pub static FIREWORKS: Row = Row {
+    also: also::FIREWORKS,
+    ..compatible(
+        "fireworks",
+        "https://api.fireworks.ai/inference",
+        Some("FIREWORKS_API_KEY"),
+        older,
+    )
+};
 
 pub static PERPLEXITY: Row = Row {
     speaks: &[way(Operation::Chat, Dialect::OpenAiChat, "/chat/completions")],
     ..compatible("perplexity", "https://api.perplexity.ai", Some("PERPLEXITY_API_KEY"), perplexity)
 };
 
-pub static NEBIUS: Row =
-    compatible("nebius", "https://api.tokenfactory.nebius.com", Some("NEBIUS_API_KEY"), older);
+pub static NEBIUS: Row = Row {
+    also: also::NEBIUS,
+    ..compatible("nebius", "https://api.tokenfactory.nebius.com", Some("NEBIUS_API_KEY"), older)
+};
 
-pub static PARASAIL: Row =
-    compatible("parasail", "https://api.parasail.io", Some("PARASAIL_API_KEY"), older);
+pub static PARASAIL: Row = Row {
+    also: also::PARASAIL,
+    ..compatible("parasail", "https://api.parasail.io", Some("PARASAIL_API_KEY"), older)
+};
 
 pub static COHERE: Row = Row {
-    speaks: CHAT_ONLY,
-    ..compatible("cohere", "https://api.cohere.ai/compatibility", Some("COHERE_API_KEY"), cohere)
+    speaks: &[way(Operation::Chat, Dialect::OpenAiChat, "/compatibility/v1/chat/completions")],
+    also: also::COHERE,
+    ..compatible("cohere", "https://api.cohere.ai", Some("COHERE_API_KEY"), cohere)
 };
 
 pub static HUGGINGFACE: Row = Row {
@@ -339,16 +370,24 @@ pub static HUGGINGFACE: Row = Row {
     ..compatible("huggingface", "https://router.huggingface.co", Some("HF_TOKEN"), older)
 };
 
-pub static OLLAMA: Row =
-    Row { keyless: true, ..compatible("ollama", "http://localhost:11434", None, ollama) };
+pub static OLLAMA: Row = Row {
+    keyless: true,
+    also: also::OLLAMA,
+    ..compatible("ollama", "http://localhost:11434", None, ollama)
+};
 
-pub static VLLM: Row = Row { keyless: true, ..compatible("vllm", "", None, older) };
+pub static VLLM: Row =
+    Row { keyless: true, also: also::SERVED, ..compatible("vllm", "", None, older) };
 
-pub static SGL: Row = Row { keyless: true, ..compatible("sgl", "", None, older) };
+pub static SGL: Row =
+    Row { keyless: true, also: also::SERVED, ..compatible("sgl", "", None, older) };
 
 /// A provider of the user's own that speaks Chat Completions.
-pub static CUSTOM_OPENAI: Row =
-    Row { forwards: OPENAI_FORWARDS, ..compatible("openai-compatible", "", None, older) };
+pub static CUSTOM_OPENAI: Row = Row {
+    forwards: OPENAI_FORWARDS,
+    also: also::OPENAI,
+    ..compatible("openai-compatible", "", None, older)
+};
 
 /// A provider of the user's own that speaks Responses, too.
 pub static CUSTOM_RESPONSES: Row =
@@ -372,6 +411,7 @@ pub static MOCK: Row = Row {
         LIST,
         RETRIEVE,
     ],
+    also: &[],
     manner: standard,
     env: None,
     keyless: true,

@@ -4,7 +4,7 @@
 //! model. Out: an [`Endpoint`]. Never: allocates more than the path (and the server's name, where
 //! a Bedrock model brings its own region); never looks a name up.
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Idiom};
 use crate::provider::catalog::AZURE_API_VERSION;
 use crate::provider::model_name::{Family, alias_of, arn_region, aws_region, family};
 use crate::provider::{Alias, Auth, Endpoint, Key, Models, Operation, Origin, Provider, Spoken};
@@ -61,10 +61,20 @@ pub fn resolve<'p>(
     let mut target = String::with_capacity(base_path.len() + own.len() + model.len() + 32);
     target.push_str(base_path);
     place.fill(overridden.unwrap_or(own), &mut target)?;
-    let Spoken { dialect, framing, envelope, .. } = *spoken;
+    let Spoken { dialect, framing, envelope, idiom, .. } = *spoken;
     let anthropic_version = alias.and_then(|alias| alias.anthropic_version.as_deref());
     let region = place.region().ok();
-    Ok(Endpoint { origin, target, model, anthropic_version, region, dialect, framing, envelope })
+    Ok(Endpoint {
+        origin,
+        target,
+        model,
+        anthropic_version,
+        region,
+        dialect,
+        framing,
+        envelope,
+        idiom,
+    })
 }
 
 fn spoken(
@@ -76,7 +86,7 @@ fn spoken(
 ) -> Result<&'static Spoken, NoEndpoint> {
     let mut first = None;
     let mut refused = false;
-    for way in provider.row.speaks {
+    for way in provider.row.speaks.iter().chain(provider.row.also) {
         let fits = match way.models {
             Models::All => true,
             Models::Only(only) => only == family,
@@ -122,6 +132,18 @@ fn server<'p>(
     }
 }
 
+impl Endpoint<'_> {
+    /// The same for a single content, where the vendor has a call of its own for it (Gemini).
+    #[must_use]
+    pub fn for_one(mut self) -> Self {
+        if let Some(stem) = self.target.strip_suffix(":batchEmbedContents") {
+            self.target = format!("{stem}:embedContent");
+            self.idiom = Some(Idiom::Gemini);
+        }
+        self
+    }
+}
+
 /// What the placeholders of a path stand for.
 struct Place<'p> {
     key: Option<&'p Key>,
@@ -138,6 +160,7 @@ impl<'p> Place<'p> {
             target.push_str(before);
             match name {
                 "model" => self.push_model(target),
+                "id" => target.extend(encoded(self.model)),
                 "project" => target.extend(encoded(self.project()?)),
                 "region" => target.extend(encoded(self.region()?)),
                 _ => target.extend(encoded(self.api_version())),

@@ -7,6 +7,7 @@
 
 pub mod aws_sigv4;
 pub mod catalog;
+mod catalog_also;
 pub mod credentials;
 pub mod endpoint;
 pub mod google_credential;
@@ -14,22 +15,15 @@ pub mod google_token;
 pub mod header_filter;
 mod manners;
 pub mod model_name;
+mod operation;
 
-use crate::dialect::{Dialect, Manner};
+pub use operation::Operation;
+
+use crate::dialect::{Dialect, Idiom, Manner};
 use crate::provider::model_name::Family;
 use crate::wire::frames::Framing;
 use std::borrow::Cow;
 use std::time::Duration;
-
-/// What a client asks for, whatever its language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// One answer of a model (Messages, Chat Completions, Responses, Converse, generateContent).
-    Chat,
-    CountTokens,
-    ListModels,
-    RetrieveModel,
-}
 
 /// A kind of call, as the configuration of a provider of one's own tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +90,8 @@ pub struct Spoken {
     pub stream_path: Option<&'static str>,
     pub framing: Framing,
     pub envelope: Envelope,
+    /// The language of embeddings; none elsewhere.
+    pub idiom: Option<Idiom>,
 }
 
 /// What is done to a dialect's body on the way to this provider.
@@ -105,6 +101,8 @@ pub enum Envelope {
     Plain,
     /// Claude on Bedrock Invoke or Vertex: no `model` and no `stream`, `anthropic_version` added.
     AnthropicVersion(&'static str),
+    /// Cohere's rerank on Bedrock Invoke: no `model`, `api_version` added.
+    CohereInvoke,
     /// `model` only in the path (Bedrock Converse, Gemini, Azure deployments).
     ModelInPath,
 }
@@ -118,6 +116,8 @@ pub struct Row {
     pub auth: Auth,
     /// In order of preference, after the client's own dialect.
     pub speaks: &'static [Spoken],
+    /// The operations beside a chat, in the same way.
+    pub also: &'static [Spoken],
     pub manner: fn() -> Manner,
     /// The environment variable with a key, for a start without any file.
     pub env: Option<&'static str>,
@@ -391,4 +391,6 @@ pub struct Endpoint<'p> {
     pub dialect: Dialect,
     pub framing: Framing,
     pub envelope: Envelope,
+    /// The language of embeddings; none elsewhere.
+    pub idiom: Option<Idiom>,
 }

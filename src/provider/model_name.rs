@@ -11,6 +11,10 @@ pub enum Family {
     Claude,
     Gemini,
     Mistral,
+    /// Amazon's; for its embeddings on Bedrock.
+    Titan,
+    /// For its embeddings and rerankers on Bedrock.
+    Cohere,
     /// Vertex: a tuned model, called by the number of its endpoint.
     Numbered,
     /// Every other one.
@@ -42,6 +46,8 @@ pub fn family(model: &str, alias: Option<&Alias>) -> Family {
             "anthropic" => Family::Claude,
             "gemini" | "gemma" => Family::Gemini,
             "mistral" => Family::Mistral,
+            "titan" => Family::Titan,
+            "cohere" => Family::Cohere,
             _ => Family::Other,
         };
     }
@@ -51,6 +57,10 @@ pub fn family(model: &str, alias: Option<&Alias>) -> Family {
         Family::Gemini
     } else if ["mistral", "codestral", "ministral"].iter().any(|name| contains(model, name)) {
         Family::Mistral
+    } else if contains(model, "amazon.titan") {
+        Family::Titan
+    } else if contains(model, "cohere.") {
+        Family::Cohere
     } else if !model.is_empty() && model.bytes().all(|byte| byte.is_ascii_digit()) {
         Family::Numbered
     } else {
@@ -92,8 +102,12 @@ fn is_aws_region(region: &str) -> bool {
 }
 
 /// Whether the configuration lets this key serve the model: enabled, listed by the name that the
-/// client said or by the one its alias stands for, and not blacklisted.
+/// client said or by the one its alias stands for, and not blacklisted. A call that asks no model
+/// (an empty name) is served by any enabled key.
 pub fn serves(key: &Key, model: &str) -> bool {
+    if model.is_empty() {
+        return key.enabled;
+    }
     let alias = alias_of(key, model);
     let named = |listed: &str| {
         listed == "*" || listed == model || alias.is_some_and(|alias| &*alias.model_id == listed)

@@ -65,6 +65,20 @@ impl Method {
             _ => Self::Other,
         }
     }
+
+    /// As it stands in a request line; empty for the others.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+            Self::Other => "",
+        }
+    }
 }
 
 /// Where a message's body ends.
