@@ -9,6 +9,7 @@ pub mod control;
 pub mod dialect;
 pub mod gateway;
 pub mod govern;
+pub mod host;
 pub mod net;
 pub mod observe;
 pub mod provider;

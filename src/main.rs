@@ -4,7 +4,7 @@
 //! listen. Then this thread is the control thread. End: at SIGTERM or SIGINT the workers drain.
 
 use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,6 +20,8 @@ use finops_gateway::config::reload;
 use finops_gateway::control::governor::Governor;
 use finops_gateway::control::{demo, explain, resolver};
 use finops_gateway::gateway::station::{self, Mail, Outfit};
+use finops_gateway::host::{self, Machine};
+use finops_gateway::net::place::{self, Place};
 use finops_gateway::net::tls;
 use finops_gateway::net::upstream::Lookup;
 use finops_gateway::observe::{Registry, log};
@@ -77,6 +79,10 @@ fn run() -> Result<ExitCode, String> {
             return Ok(ExitCode::SUCCESS);
         }
         Some(Command::Explain(what)) => return explain(&flags, what),
+        Some(Command::Doctor) => {
+            let code = host::report(&machine(&flags)?.examine(), &mut out);
+            return Ok(ExitCode::from(code.map_err(printed)?));
+        }
         Some(Command::Demo) | None => {}
     }
     let dir = flags.app_dir(&process_env);
@@ -187,6 +193,9 @@ fn start(
     place: (&str, u16),
     snapshot: &Arc<Snapshot>,
 ) -> Result<Running, String> {
+    if let Err(error) = host::raise_open_files() {
+        log::warn("the limit of open files stays", &[("reason", &error.to_string())]);
+    }
     let roots = std::thread::spawn(system_roots);
     let (driver, refused) =
         ring::probe(wanted(flags)).map_err(|error| format!("io_uring is refused: {error}"))?;
@@ -197,7 +206,8 @@ fn start(
         ),
         None => log::info("event loop", &[("driver", driver.name())]),
     }
-    let (reserved, address) = reserve(place)?;
+    let place = Place::take(place.0, place.1)?;
+    let address = place.address;
     let cpus = worker::cpus();
     let workers = flags.workers.map_or(cpus.len(), NonZero::get);
     let registry = Registry::new(workers);
@@ -221,6 +231,7 @@ fn start(
             seat,
             workers,
             address,
+            socket: place.socket_of(index).map_err(|error| error.to_string())?,
             snapshot: Arc::clone(snapshot),
             registry: registry.clone(),
             lookups: ask.clone(),
@@ -241,9 +252,10 @@ fn start(
             Err(_) => return Err(worker_failure(threads)),
         }
     }
-    drop(reserved);
+    drop(place);
     let (at, count) = (address.to_string(), workers.to_string());
     log::info("listening", &[("address", &at), ("workers", &count)]);
+    place::tell_ready();
     Ok(Running { address, mail, lookups, hurried, threads })
 }
 
@@ -271,34 +283,13 @@ fn system_roots() -> Vec<rustls::pki_types::CertificateDer<'static>> {
     rustls_native_certs::load_native_certs().certs
 }
 
-/// Binds the address without listening, so that port 0 becomes a number that all workers share,
-/// and an address in use is noticed before anything starts.
-fn reserve((host, port): (&str, u16)) -> Result<(socket2::Socket, SocketAddr), String> {
-    let bad = |error: &dyn std::fmt::Display| format!("cannot listen on {host}:{port}: {error}");
-    let mut found: Vec<_> = (host, port).to_socket_addrs().map_err(|error| bad(&error))?.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
-    let address = *found.first().ok_or_else(|| bad(&"no such host"))?;
-    in_use(address).map_err(|error| bad(&error))?;
-    let domain = socket2::Domain::for_address(address);
-    let socket =
-        socket2::Socket::new(domain, socket2::Type::STREAM, None).map_err(|error| bad(&error))?;
-    socket.set_reuse_port(true).map_err(|error| bad(&error))?;
-    socket.set_reuse_address(true).map_err(|error| bad(&error))?;
-    socket.bind(&address.into()).map_err(|error| bad(&error))?;
-    let bound = socket.local_addr().map_err(|error| bad(&error))?;
-    let bound = bound.as_socket().ok_or_else(|| bad(&"no internet address"))?;
-    Ok((socket, bound))
-}
-
-/// `SO_REUSEPORT` would let a second gateway share the port unnoticed: try without it first.
-fn in_use(address: SocketAddr) -> std::io::Result<()> {
-    if address.port() == 0 {
-        return Ok(());
-    }
-    let socket =
-        socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())
+/// This machine, for `doctor`.
+fn machine(flags: &Arguments) -> Result<Machine, String> {
+    let (driver, refused) = ring::probe(wanted(flags)).map_err(|error| error.to_string())?;
+    let why = refused.map(|error| format!("; io_uring: {error}")).unwrap_or_default();
+    // As the gateway would do at its start.
+    let _as_it_was = host::raise_open_files();
+    Ok(Machine::this(format!("{}{why}", driver.name()), driver == ring::Driver::UringDefer))
 }
 
 /// This thread's work until the process ends.

@@ -61,6 +61,8 @@ pub enum Command {
     Schema,
     /// Say what would become of a request: rules, limits, targets, upstream requests; nothing is sent
     Explain(Explain),
+    /// Say what of tuning/ this machine lacks, and what that costs
+    Doctor,
 }
 
 /// A request to be explained.

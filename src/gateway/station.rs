@@ -37,6 +37,8 @@ pub struct Outfit {
     pub seat: Seat,
     pub workers: usize,
     pub address: SocketAddr,
+    /// Handed over by the service manager, in the place of one of its own.
+    pub socket: Option<std::net::TcpListener>,
     pub snapshot: Arc<Snapshot>,
     pub registry: Registry,
     pub lookups: flume::Sender<Lookup>,
@@ -54,7 +56,11 @@ pub async fn run(outfit: Outfit, clock: Rc<Clock>) {
     let Outfit { seat, workers, address, registry, mail, ready, .. } = outfit;
     let pool = Pool::new(Rc::clone(&clock), outfit.lookups, outfit.roots, workers);
     let core = Core::new(seat, clock, pool, registry, (outfit.snapshot, outfit.hurry));
-    let listener = match listener::bind(address) {
+    let listening = match outfit.socket {
+        Some(socket) => listener::adopt(socket, seat.driver),
+        None => listener::bind(address),
+    };
+    let listener = match listening {
         Ok(listener) => listener,
         Err(error) => {
             let _main_is_gone = ready.send(Err(error));

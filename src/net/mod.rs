@@ -9,6 +9,7 @@ pub mod client_http2;
 mod http2_request;
 mod http2_wire;
 pub mod listener;
+pub mod place;
 pub mod socket;
 pub mod tls;
 pub mod upstream;

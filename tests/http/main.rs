@@ -2,7 +2,7 @@
 //!
 //! `shapes`: what may and what must not be a request. `limits`: how much of it. `protocol`: the
 //! connection's own rules. `upstreams`: what providers do wrong. `streams`: time and memory while
-//! an answer flows. `tls`: the encrypted listener.
+//! an answer flows. `tls`: the encrypted listener. `service`: under systemd, on a host with limits.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +16,7 @@ mod support;
 
 mod limits;
 mod protocol;
+mod service;
 mod shapes;
 mod streams;
 mod tls;
