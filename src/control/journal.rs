@@ -1,8 +1,10 @@
 //! The journal of usage: `config.db`.
 //!
 //! In: rows of the ledger, and the digests of virtual keys. Out: what the process before has left
-//! ([`Kept`]). Each [`Journal::write`] is one transaction, synced to the disk before it is
-//! answered: what strict limits may spend next is promised by it. Never: holds the text of a key.
+//! ([`Kept`]). Each [`Journal::write`] is one transaction. With a strict limit's row in it, it is
+//! synced to the disk before it is answered, since what such a limit may spend next is promised by
+//! it; without one it is not, so that no slow disk makes soft usage older than it has to be: it
+//! outlives the process at once, and a power cut after a checkpoint. Never: holds the text of a key.
 
 use crate::config::enact::{KeyNews, KeyValue};
 use crate::govern::ledger::{CounterId, Ending, Row, Saved};
@@ -49,7 +51,7 @@ const LAYOUT: Layout = Layout {
             previous_until INTEGER
         ) STRICT, WITHOUT ROWID;
     "],
-    durability: Durability::Machine,
+    durability: Durability::Process,
     // Two processes would write over one another's usage.
     sole: true,
 };
@@ -98,6 +100,9 @@ impl Journal {
     /// `now` in Unix milliseconds.
     pub fn write(&self, entry: Entry, now: i64) -> Answer<Entry> {
         self.store.run(move |db| {
+            let promised = entry.last || entry.rows.iter().any(Row::is_strict);
+            let durability = if promised { Durability::Machine } else { Durability::Process };
+            store::set_durability(db, durability)?;
             let all = db.transaction()?;
             for row in &entry.rows {
                 write_row(&all, &row.saved, now)?;

@@ -94,6 +94,8 @@ pub enum Own {
     /// Whether it can serve.
     Ready,
     Metrics,
+    /// What a virtual key has left.
+    Quota,
     /// A mount's root: the connectivity probe of clients.
     Root,
 }
@@ -220,6 +222,9 @@ fn find(method: Method, mount: &Mount, rest: &str) -> Result<Target, Failure> {
         "/health" | "/readyz" if mount.prefix.is_empty() => ("GET, HEAD", Target::Own(Own::Ready)),
         "/livez" if mount.prefix.is_empty() => ("GET, HEAD", Target::Own(Own::Live)),
         "/metrics" if mount.prefix.is_empty() => ("GET, HEAD", Target::Own(Own::Metrics)),
+        "/api/governance/virtual-keys/quota" if mount.prefix.is_empty() => {
+            ("GET, HEAD", Target::Own(Own::Quota))
+        }
         rest => api(method, mount, rest)?,
     };
     if allowed.split(", ").any(|name| name == method.as_str()) {

@@ -24,6 +24,7 @@ pub mod outgoing;
 pub mod outlet;
 pub mod own;
 pub mod passage;
+pub mod quota;
 pub mod redact;
 pub mod reframe;
 pub mod reply;
@@ -182,7 +183,7 @@ impl Visit<'_> {
         }
         tally.status = 200;
         let call = match &route.target {
-            Target::Own(own) => return own::answer(self, client, *own).await,
+            Target::Own(own) => return own::answer(self, client, incoming, *own).await,
             Target::Api(call) => call,
         };
         let chat = matches!(call.operation, Operation::Chat | Operation::CountTokens);

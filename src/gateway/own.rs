@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::exchange::Halt;
 use super::ingress::Own;
 use super::outlet;
+use super::quota;
 use super::reply::{Head, Terms};
 use super::trail::Trail;
 use super::{Core, Visit, request_of, say};
@@ -70,8 +71,14 @@ pub fn options(terms: &Terms) -> Option<Vec<u8>> {
     Some(head.whole(b""))
 }
 
-pub async fn answer(visit: &Visit<'_>, client: &mut ClientConn, own: Own) -> Result<(), Halt> {
+pub async fn answer(
+    visit: &Visit<'_>,
+    client: &mut ClientConn,
+    incoming: &Incoming,
+    own: Own,
+) -> Result<(), Halt> {
     match own {
+        Own::Quota => quota::answer(visit, client, incoming).await,
         Own::Live | Own::Root => {
             say(visit, client, "application/json", br#"{"status":"ok"}"#).await
         }

@@ -11,9 +11,9 @@
 //! strict limit cannot be passed: its reservations stay below a mark that the journal already
 //! counts as used, and after a crash it is the mark that counts.
 //!
-//! What a crash may leave unspent of a strict limit, for its window: the lease, a hundredth of the
-//! limit; or, of calls dearer than that, [`BURST`] times the dearest that had to wait for the
-//! journal within the last second.
+//! What a crash may leave unspent of a strict limit, for its window: its lease, which is a
+//! hundredth of the limit, and half as much again; of calls dearer than that, [`BURST`] times the
+//! dearest that had to wait for the journal within the last second.
 
 use super::budgets::Seed;
 use super::counter::{Counter, Standing};
@@ -57,6 +57,13 @@ pub struct Row {
     counter: Arc<Counter>,
     standing: Standing,
     strict: bool,
+}
+
+impl Row {
+    /// Whether more may be spent once it is written: a promise that has to outlive the machine.
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
 }
 
 /// How the process ended that wrote the journal.
@@ -215,7 +222,9 @@ impl Ledger {
         let journaled = self.journaled;
         let gone = self.entries.extract_if(|_, entry| {
             let written = entry.written.map(|written| written.standing);
-            let known = !journaled || written == Some(entry.counter.standing());
+            // Of a strict limit the row says as much as was used, or more.
+            let covered = entry.headroom.is_some() && written.is_some();
+            let known = !journaled || covered || written == Some(entry.counter.standing());
             known && Arc::strong_count(&entry.counter) == 1
         });
         for (id, entry) in gone {
@@ -246,13 +255,20 @@ impl Entry {
         self.headroom = headroom;
         let headroom = headroom.unwrap_or(0);
         let lease = if last { 0 } else { headroom.max(wanted.saturating_mul(BURST)) };
-        let is_known = |known: Written, standing: Standing| {
-            // A lease that was larger than it has to be is made smaller once things are quiet.
-            let spare = known.mark.saturating_sub(standing.used);
-            known.standing == standing && known.headroom == headroom && spare <= lease
-        };
         let standing = self.counter.standing();
-        if wanted == 0 && self.written.is_some_and(|known| is_known(known, standing)) {
+        let is_known = |known: Written| {
+            let Written { standing: at, mark, headroom: fresh } = known;
+            if self.headroom.is_none() || last {
+                return at == standing && (mark, fresh) == (standing.used, 0);
+            }
+            // A lease is renewed when half of it is spent, and made smaller when it is more than
+            // it has to be: not for each call, since every renewal is synced to the disk.
+            let spare = mark.saturating_sub(standing.used);
+            let enough = (lease.div_ceil(2)..=lease.saturating_add(lease / 2)).contains(&spare);
+            let same = (at.start, at.generation) == (standing.start, standing.generation);
+            same && fresh == headroom && enough
+        };
+        if wanted == 0 && self.written.is_some_and(is_known) {
             return None;
         }
         let (standing, mark) = match self.headroom {
@@ -387,18 +403,20 @@ mod tests {
     #[test]
     fn a_crash_never_forgets_a_strict_reservation() {
         let hour = 3_600_000;
-        for (restart, used) in [(2_000, 100 + 41), (hour + 2_000, 100)] {
+        for (restart, used) in [(2_000, 100 + 61), (hour + 2_000, 100)] {
             let strict = wanted("1h", Some(10_000));
             let mut ledger = Ledger::restored([], Ending::Clean);
             let (counter, _) = ledger.counter(&id(), &strict, 0);
             assert!(counter.reserve(0, 1, 10_000, true).is_err(), "before the first row");
             write(&mut ledger);
             assert!(counter.reserve(0, 41, 10_000, true).is_ok());
+            assert!(ledger.export().is_empty(), "not half of the lease");
+            assert!(counter.reserve(0, 20, 10_000, true).is_ok());
             let saved = write(&mut ledger);
             // From here on the journal knows nothing more.
             while counter.reserve(0, 1, 10_000, true).is_ok() {}
             let spent = counter.used(0);
-            assert!(spent > 41);
+            assert!(spent > 61);
             let mut next = Ledger::restored(saved, Ending::Crash);
             let (counter, _) = next.counter(&id(), &strict, restart);
             assert_eq!(counter.used(restart / hour * hour), used);

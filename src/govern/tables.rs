@@ -77,6 +77,11 @@ impl Tables {
         &self.keys
     }
 
+    /// The limits of one owner: rate limits, then budgets.
+    pub fn limits_of(&self, limits: Limits) -> &[Limit] {
+        self.limits_in(limits.all())
+    }
+
     pub(super) fn limit(&self, at: u32) -> Option<&Limit> {
         self.limits.get(usize::try_from(at).ok()?)
     }

@@ -8,6 +8,8 @@
 
 mod open;
 
+pub use open::set_durability;
+
 use rusqlite::Connection;
 use std::future::Future;
 use std::path::{Path, PathBuf};

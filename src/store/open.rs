@@ -77,16 +77,18 @@ fn prepare(db: &Connection, durability: Durability) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     db.pragma_update(None, "journal_mode", "WAL")?;
-    db.pragma_update(
-        None,
-        "synchronous",
-        match durability {
-            Durability::Machine => "FULL",
-            Durability::Process => "NORMAL",
-        },
-    )?;
+    set_durability(db, durability)?;
     db.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     db.pragma_update(None, "foreign_keys", true)
+}
+
+/// What the commits from now on survive; not within a transaction.
+pub fn set_durability(db: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    let level = match durability {
+        Durability::Machine => "FULL",
+        Durability::Process => "NORMAL",
+    };
+    db.pragma_update(None, "synchronous", level)
 }
 
 fn version(db: &Connection) -> rusqlite::Result<usize> {
