@@ -18,6 +18,8 @@ use finops_gateway::config::cli::{
 use finops_gateway::config::load::{load, process_env};
 use finops_gateway::config::reload;
 use finops_gateway::control::governor::Governor;
+use finops_gateway::control::http_client::HttpClient;
+use finops_gateway::control::leases::{self, Ask};
 use finops_gateway::control::{demo, explain, resolver};
 use finops_gateway::gateway::station::{self, Mail, Outfit};
 use finops_gateway::host::{self, Machine};
@@ -25,6 +27,7 @@ use finops_gateway::net::place::{self, Place};
 use finops_gateway::net::tls;
 use finops_gateway::net::upstream::Lookup;
 use finops_gateway::observe::{Registry, log};
+use finops_gateway::provider::login::{Lease, LoginId};
 use finops_gateway::worker::{self, Seat, ring};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,6 +38,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Look-ups that may wait for an answer.
 const LOOKUPS_MAX: usize = 1024;
+/// Requests that may wait for a credential to be fetched.
+const LOGINS_MAX: usize = 4096;
 /// Mail that a worker may leave unread.
 const MAIL_MAX: usize = 256;
 
@@ -185,6 +190,8 @@ struct Running {
     mail: Vec<flume::Sender<Mail>>,
     lookups: flume::Receiver<Lookup>,
     hurried: flume::Receiver<()>,
+    logins: flume::Receiver<Ask>,
+    http: HttpClient,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
@@ -213,6 +220,7 @@ fn start(
     let registry = Registry::new(workers);
     let (ask, lookups) = flume::bounded(LOOKUPS_MAX);
     let (hurry, hurried) = flume::bounded(1);
+    let (log_in, logins) = flume::bounded(LOGINS_MAX);
     let (ready, listening) = flume::bounded(workers);
     let tls = match &snapshot.server.tls {
         Some(tls) => {
@@ -236,6 +244,7 @@ fn start(
             registry: registry.clone(),
             lookups: ask.clone(),
             hurry: hurry.clone(),
+            logins: log_in.clone(),
             roots: Arc::clone(&roots),
             tls: tls.clone(),
             mail: receive,
@@ -244,7 +253,8 @@ fn start(
         let thread = worker::start(seat, move |clock| station::run(outfit, clock));
         threads.push(thread.map_err(|error| format!("no thread for a worker: {error}"))?);
     }
-    drop((ready, ask, hurry));
+    let http = HttpClient::new(&roots)?;
+    drop((ready, ask, hurry, log_in));
     for _ in 0..workers {
         match listening.recv() {
             Ok(Ok(())) => {}
@@ -256,7 +266,7 @@ fn start(
     let (at, count) = (address.to_string(), workers.to_string());
     log::info("listening", &[("address", &at), ("workers", &count)]);
     place::tell_ready();
-    Ok(Running { address, mail, lookups, hurried, threads })
+    Ok(Running { address, mail, lookups, hurried, logins, http, threads })
 }
 
 fn wanted(flags: &Arguments) -> ring::Wanted {
@@ -300,7 +310,7 @@ fn control(
     (snapshot, mut governor): (Arc<Snapshot>, Governor),
     digest: Option<blake3::Hash>,
 ) -> Result<(), String> {
-    let Running { address, mail, lookups, hurried, threads } = running;
+    let Running { address, mail, lookups, hurried, logins, http, threads } = running;
     let (changed, reloads) = flume::bounded(4);
     let dir = flags.app_dir(&process_env);
     let watching = reload::watch(&dir, digest, changed);
@@ -323,6 +333,7 @@ fn control(
             }
         };
         tokio::spawn(resolver::run(lookups, allowed, tell));
+        tokio::spawn(lease(logins, http, current.subscribe(), Arc::clone(&mail)));
         let publish = async |snapshot: Arc<Snapshot>| {
             current.send_replace(Arc::clone(&snapshot));
             for worker in mail.iter() {
@@ -361,6 +372,27 @@ fn join(threads: Vec<JoinHandle<std::io::Result<()>>>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Fetches credentials for the workers, and tells all of them.
+async fn lease(
+    logins: flume::Receiver<Ask>,
+    http: HttpClient,
+    in_force: watch::Receiver<Arc<Snapshot>>,
+    workers: Arc<[flume::Sender<Mail>]>,
+) {
+    let named = move |id: &LoginId| {
+        let snapshot = in_force.borrow();
+        let mut keys = snapshot.providers.iter().flat_map(|provider| &provider.keys);
+        keys.any(|key| key.login.as_ref().is_some_and(|login| login.id == *id))
+    };
+    let tell = move |id: &LoginId, lease: &Arc<Lease>| {
+        for worker in workers.iter() {
+            // A worker that is that far behind asks again.
+            let _behind = worker.try_send(Mail::Lease { id: *id, lease: Arc::clone(lease) });
+        }
+    };
+    leases::run(logins, http, named, tell).await;
 }
 
 /// Whether any provider at `host` may be reached at `address`.

@@ -5,7 +5,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use finops_gateway::provider::google_credential::{Credential, METADATA_HOST, Unusable};
-use finops_gateway::provider::google_token::{Call, Failure, Fetch, Step, Token};
+use finops_gateway::provider::google_token::{Fetch, Step};
+use finops_gateway::provider::oauth::{Call, Failure, Token};
 use ring::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;

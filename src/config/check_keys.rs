@@ -10,11 +10,13 @@ use crate::config::file_providers::{
 };
 use crate::config::network;
 use crate::provider::endpoint::{bedrock_origin, vertex_origin};
+use crate::provider::login::Login;
 use crate::provider::model_name::arn_region;
 use crate::provider::{
     Alias, Auth, AwsKey, Cloud, EntraKey, GoogleKey, Key, ModelList, Origin, Provider, Secret,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 type Server = (Origin, Box<str>);
 
@@ -55,6 +57,7 @@ impl Providing<'_> {
             self.faults.push(&path.key("value"), "the key has no value");
         }
         self.aliases(provider, &mut key, section.aliases, deployments, path);
+        key.login = Login::of(&key).map(Arc::new);
         Some(key)
     }
 

@@ -8,9 +8,17 @@ use crate::config::fault::{Faults, Path};
 use crate::config::network::{Lookup, proxy_of_environment};
 use crate::config::{Providers, Snapshot};
 use crate::provider::endpoint::{bedrock_origin, split_url};
+use crate::provider::login::Login;
 use crate::provider::{AwsKey, Cloud, Key, Provider, Secret, catalog};
 use std::sync::Arc;
 
+/// Variables that lead AWS's own chain to credentials.
+const AWS_ELSEWHERE: &[&str] = &[
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+];
 /// Variables beside the rows' own that hold the same key.
 const OTHER_NAMES: &[(&str, &str)] = &[("gemini", "GOOGLE_API_KEY")];
 
@@ -51,26 +59,27 @@ impl Snapshot {
 fn bedrock(set: &dyn Fn(&str) -> Option<String>) -> Option<Provider> {
     let bearer = set("AWS_BEARER_TOKEN_BEDROCK");
     let pair = set("AWS_ACCESS_KEY_ID").zip(set("AWS_SECRET_ACCESS_KEY"));
-    if bearer.is_none() && pair.is_none() {
+    let elsewhere = AWS_ELSEWHERE.iter().any(|name| set(name).is_some());
+    if bearer.is_none() && pair.is_none() && !elsewhere {
         return None;
     }
     let region = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION"))?;
-    let cloud = pair.map_or(Cloud::None, |(access_key, secret_key)| {
-        Cloud::Aws(AwsKey {
-            access_key: Secret::new(access_key),
-            secret_key: Secret::new(secret_key),
-            session_token: set("AWS_SESSION_TOKEN").map(Secret::new),
-            ..AwsKey::default()
-        })
+    let aws = pair.map_or_else(AwsKey::default, |(access_key, secret_key)| AwsKey {
+        access_key: Secret::new(access_key),
+        secret_key: Secret::new(secret_key),
+        session_token: set("AWS_SESSION_TOKEN").map(Secret::new),
+        ..AwsKey::default()
     });
     let mut provider = Provider::of(&catalog::BEDROCK);
-    provider.keys.push(Key {
+    let mut key = Key {
         value: Secret::new(bearer.unwrap_or_default()),
         origin: Some((bedrock_origin(&region), "".into())),
         region: Some(region.into()),
-        cloud,
+        cloud: Cloud::Aws(aws),
         ..Key::named("environment")
-    });
+    };
+    key.login = Login::of(&key).map(Arc::new);
+    provider.keys.push(key);
     Some(provider)
 }
 
@@ -167,7 +176,12 @@ mod tests {
         assert_eq!(&*origin.host, "bedrock-runtime.eu-central-1.amazonaws.com");
         let bearer = [("AWS_BEARER_TOKEN_BEDROCK", "t"), ("AWS_REGION", "us-east-1")];
         let found = snapshot(&bearer).unwrap();
-        assert_eq!(found.providers.get("bedrock").unwrap().keys[0].value.expose(), "t");
+        let key = &found.providers.get("bedrock").unwrap().keys[0];
+        assert_eq!((key.value.expose(), key.login.is_some()), ("t", false));
+        let profile = [("AWS_PROFILE", "team"), ("AWS_REGION", "us-east-1")];
+        let found = snapshot(&profile).unwrap();
+        let key = &found.providers.get("bedrock").unwrap().keys[0];
+        assert!(key.login.is_some(), "AWS's chain knows the rest");
     }
 
     #[test]

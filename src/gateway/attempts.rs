@@ -13,6 +13,7 @@ use super::explain;
 use super::failure::{Failure, Whose};
 use super::ingress::Ask;
 use super::itinerary::{self, Itinerary, Stop};
+use super::wallet;
 use crate::chat::{Dialect, ErrorKind, Usage};
 use crate::govern::{Grant, Reason};
 use crate::net::client_conn::{ClientConn, Incoming};
@@ -434,6 +435,7 @@ fn cause(failure: &Failure) -> Cause {
     match failure.whose {
         Whose::Policy => Cause::Blocked,
         Whose::Client => Cause::Rejected,
+        Whose::Gateway if failure.fault.code.as_deref() == Some(wallet::CODE) => Cause::KeyDead,
         Whose::Upstream | Whose::Gateway => {
             let header = |wanted: &str| {
                 let found = failure.headers.iter().find(|(name, _)| **name == *wanted);

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::wallet::Wallet;
 use crate::config::Snapshot;
 use crate::net::upstream::{HEADROOM, Pool, READ};
 use crate::observe::{Counters, Registry};
@@ -37,6 +38,8 @@ pub struct Core {
     pub health: RefCell<Health>,
     /// Whether there is anything in it.
     pub ailing: Cell<bool>,
+    /// Credentials that were fetched for this worker.
+    pub wallet: Wallet,
     /// Derived from the secrets of AWS.
     pub signing_keys: RefCell<SigningKeys>,
 }
@@ -45,7 +48,7 @@ impl Core {
     pub fn new(
         seat: Seat,
         clock: Rc<Clock>,
-        pool: Pool,
+        (pool, wallet): (Pool, Wallet),
         registry: Registry,
         (snapshot, hurry): (Arc<Snapshot>, flume::Sender<()>),
     ) -> Rc<Self> {
@@ -62,6 +65,7 @@ impl Core {
             open: Cell::new(0),
             health: RefCell::new(Health::default()),
             ailing: Cell::new(false),
+            wallet,
             signing_keys: RefCell::default(),
         })
     }

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::outgoing::Course;
 use super::redact::{shown, without_key};
 use super::sending::{Heading, Packed};
+use super::wallet;
 use crate::chat::{Loss, Reason as Why};
 use crate::govern::Reason;
 use crate::govern::limits::{Enforcement, Limit, Metric};
@@ -358,11 +359,12 @@ fn upstream(
         lost: Vec::new(),
     };
     let site = journey.site(at, metered);
-    let course = match visit.heading(errand, &site)? {
+    let mut course = match visit.heading(errand, &site)? {
         Heading::Mock => return Ok(own("mock")),
         Heading::Estimate => return Ok(own("estimate")),
         Heading::Upstream(course) => course,
     };
+    course.lease = wallet::stand_in(course.key.filter(|_| course.direct.is_none()));
     let mut packed = visit.pack(incoming, &course, errand.ask)?;
     let body = packed.parcel.buf.get(packed.parcel.start..).unwrap_or_default();
     let body = std::str::from_utf8(body).ok().and_then(|body| {

@@ -34,6 +34,7 @@ pub mod station;
 pub mod trail;
 pub mod transcode;
 pub mod voice;
+pub mod wallet;
 
 use std::sync::Arc;
 use std::time::Duration;

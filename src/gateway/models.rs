@@ -106,10 +106,12 @@ async fn of_provider(
         .map_err(|error| Failure::invalid(error.to_string()))?;
     let absolute = provider.network.transport.proxy.is_some() && !endpoint.origin.tls;
     let operation = Operation::ListModels;
+    let lease = visit.core.wallet.lease(client, provider, key).await?;
     let course = Course {
         provider,
         key,
         direct: None,
+        lease,
         metered: false,
         model: "",
         operation,

@@ -6,6 +6,7 @@
 //! Never: sends a credential of the client, or a header that the rules keep back.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use smallvec::SmallVec;
 
@@ -23,6 +24,7 @@ use crate::net::client_conn::Incoming;
 use crate::provider::aws_sigv4::Credential;
 use crate::provider::credentials::{self, Credited};
 use crate::provider::header_filter::HeaderFilter;
+use crate::provider::login::{Lease, Leased};
 use crate::provider::{Cloud, Endpoint, Envelope, Key, Operation, Origin, Provider, Secret};
 use crate::wire::http1::{self, Method};
 use crate::wire::json_splice::{self, Edit};
@@ -37,6 +39,8 @@ pub struct Course<'p> {
     pub key: Option<&'p Key>,
     /// The client's own credential, in the place of the key's.
     pub direct: Option<&'p Direct>,
+    /// What was fetched for the key.
+    pub lease: Option<Rc<Lease>>,
     /// A limit has to know the usage.
     pub metered: bool,
     pub endpoint: Endpoint<'p>,
@@ -160,7 +164,7 @@ pub fn parcel(
     let credential = match credit(course, &mut head) {
         Credited::Complete => None,
         Credited::Sign => Some(aws(course).ok_or_else(|| no_credential(course.provider))?),
-        Credited::NeedsKey | Credited::NeedsToken => return Err(no_credential(course.provider)),
+        Credited::NeedsKey => return Err(no_credential(course.provider)),
     };
     pass_headers(course, incoming, filter, &mut head);
     if length > 0 || method == Method::Post {
@@ -214,11 +218,21 @@ fn credit(course: &Course<'_>, head: &mut Vec<u8>) -> Credited {
         None => None,
     };
     let key = own.as_ref().or(course.key);
-    credentials::headers(course.provider, key, &course.endpoint, None, &mut say)
+    let token = match course.lease.as_deref().map(|lease| &lease.credential) {
+        Some(Leased::Token(token)) => Some(token.expose()),
+        Some(Leased::Aws { .. }) | None => None,
+    };
+    credentials::headers(course.provider, key, &course.endpoint, token, &mut say)
 }
 
 /// What the key's calls of AWS are signed with.
-fn aws<'c>(course: &Course<'c>) -> Option<Credential<'c>> {
+fn aws<'c>(course: &'c Course<'_>) -> Option<Credential<'c>> {
+    if let Some(Leased::Aws { access_key_id, secret, session_token }) =
+        course.lease.as_deref().map(|lease| &lease.credential)
+    {
+        let session_token = session_token.as_ref().map(Secret::expose);
+        return Some(Credential { access_key_id, secret, session_token });
+    }
     let Cloud::Aws(key) = &course.key?.cloud else { return None };
     let session_token = key.session_token.as_ref().map(Secret::expose);
     let access_key_id = key.access_key.expose();

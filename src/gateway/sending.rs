@@ -91,6 +91,7 @@ impl Visit<'_> {
             provider,
             key,
             direct: site.direct,
+            lease: None,
             metered: site.metered,
             model: endpoint.model,
             operation,
@@ -115,7 +116,9 @@ impl Visit<'_> {
                 let at = (site.provider, site.model);
                 mock::serve(self, client, incoming, errand.ask, at, tally).await
             }
-            Heading::Upstream(course) => {
+            Heading::Upstream(mut course) => {
+                let own_key = course.key.filter(|_| course.direct.is_none());
+                course.lease = self.core.wallet.lease(client, course.provider, own_key).await?;
                 tally.upstream = Some(course.endpoint.dialect);
                 if let Some((from, to)) = self.voice.idiom.zip(course.endpoint.idiom)
                     && embed::has_to_read(from, to, incoming.body())

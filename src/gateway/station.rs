@@ -12,11 +12,14 @@ use futures_util::future::{Either, select};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 
+use super::wallet::Wallet;
 use super::{Core, connection};
 use crate::config::Snapshot;
+use crate::control::leases::Ask;
 use crate::net::listener;
 use crate::net::upstream::{Lookup, Pool};
 use crate::observe::Registry;
+use crate::provider::login::{Lease, LoginId};
 use crate::worker::Seat;
 use crate::worker::clock::{Clock, TICK};
 
@@ -27,6 +30,8 @@ pub enum Mail {
     Snapshot(Arc<Snapshot>),
     /// A name was looked up again.
     Addresses { host: Box<str>, addresses: Arc<[IpAddr]> },
+    /// A credential was fetched, for the first time or anew.
+    Lease { id: LoginId, lease: Arc<Lease> },
     /// Accept nothing more, and end once nothing is in flight.
     Drain,
 }
@@ -44,6 +49,7 @@ pub struct Outfit {
     pub lookups: flume::Sender<Lookup>,
     /// Tells the control thread that a strict limit waits for the journal.
     pub hurry: flume::Sender<()>,
+    pub logins: flume::Sender<Ask>,
     pub roots: Arc<[CertificateDer<'static>]>,
     pub tls: Option<Arc<ServerConfig>>,
     pub mail: flume::Receiver<Mail>,
@@ -55,7 +61,9 @@ pub struct Outfit {
 pub async fn run(outfit: Outfit, clock: Rc<Clock>) {
     let Outfit { seat, workers, address, registry, mail, ready, .. } = outfit;
     let pool = Pool::new(Rc::clone(&clock), outfit.lookups, outfit.roots, workers);
-    let core = Core::new(seat, clock, pool, registry, (outfit.snapshot, outfit.hurry));
+    let wallet = Wallet::new(outfit.logins);
+    let law = (outfit.snapshot, outfit.hurry);
+    let core = Core::new(seat, clock, (pool, wallet), registry, law);
     let listening = match outfit.socket {
         Some(socket) => listener::adopt(socket, seat.driver),
         None => listener::bind(address),
@@ -85,6 +93,9 @@ pub async fn run(outfit: Outfit, clock: Rc<Clock>) {
             Either::Right((Ok(Mail::Snapshot(snapshot)), _)) => core.adopt(snapshot),
             Either::Right((Ok(Mail::Addresses { host, addresses }), _)) => {
                 core.pool.learn(&host, addresses);
+            }
+            Either::Right((Ok(Mail::Lease { id, lease }), _)) => {
+                core.wallet.learn(id, &lease);
             }
             // The control thread has ended: so has the process's reason to live.
             Either::Right((Ok(Mail::Drain) | Err(_), _)) => break,

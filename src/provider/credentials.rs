@@ -17,9 +17,7 @@ pub enum Credited {
     Complete,
     /// The request has to be signed (AWS Signature Version 4) with the key's AWS credentials.
     Sign,
-    /// The provider wants an OAuth token, and none was given.
-    NeedsToken,
-    /// The provider wants a key, and there is none.
+    /// The provider wants a key or a token, and there is none.
     NeedsKey,
 }
 
@@ -42,7 +40,7 @@ pub fn headers(
         Auth::GoogleToken => match (token, value) {
             (Some(token), _) => bearer(token, each),
             (None, Some(value)) => plain("x-goog-api-key", value, each),
-            (None, None) => Credited::NeedsToken,
+            (None, None) => Credited::NeedsKey,
         },
         Auth::Azure => {
             let entra = key.is_some_and(|key| matches!(key.cloud, Cloud::Entra(_)));
@@ -52,7 +50,7 @@ pub fn headers(
                 (None, Some(value)) if !entra => {
                     plain(if claude { "x-api-key" } else { "api-key" }, value, each)
                 }
-                _ => Credited::NeedsToken,
+                _ => Credited::NeedsKey,
             }
         }
     }
@@ -246,9 +244,9 @@ mod tests {
         let nothing = |state: Credited| (state, String::new());
         assert_eq!(credited("openai", &key(""), "m", None), nothing(Credited::NeedsKey));
         assert_eq!(credited("bedrock", &key(""), "m", None), nothing(Credited::Sign));
-        assert_eq!(credited("vertex", &key(""), "gemini", None), nothing(Credited::NeedsToken));
+        assert_eq!(credited("vertex", &key(""), "gemini", None), nothing(Credited::NeedsKey));
         let entra = Key { cloud: Cloud::Entra(EntraKey::default()), ..key("k1") };
-        assert_eq!(credited("azure", &entra, "gpt", None), nothing(Credited::NeedsToken));
+        assert_eq!(credited("azure", &entra, "gpt", None), nothing(Credited::NeedsKey));
         assert_eq!(credited("ollama", &key(""), "m", None), nothing(Credited::Complete));
     }
 

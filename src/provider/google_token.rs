@@ -11,52 +11,19 @@ use super::Secret;
 use super::google_credential::{
     Credential, External, Impersonation, Origin, Refresh, ServiceAccount, Subject,
 };
+use super::oauth::{Call, Failure, Token, form, refused, token};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
 use ring::signature::RSA_PKCS1_SHA256;
 use serde::Deserialize;
-use url::form_urlencoded;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// How long the assertion of a service account holds, in seconds; the most that Google allows.
 const ASSERTION_S: u64 = 3600;
-/// How long a token holds whose answer does not say, in seconds.
-const LIFETIME_DEFAULT_S: u64 = 300;
-
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-
-/// Why no token was to be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// `permanent`: asking again with the same credential cannot help.
-    #[error("the token endpoint answered {status}: {reason}")]
-    Refused { status: u16, reason: String, permanent: bool },
-    #[error("the answer of the token endpoint cannot be read: {0}")]
-    Unreadable(&'static str),
-    #[error("the assertion could not be signed")]
-    Signing,
-    #[error("this answer was not asked for")]
-    OutOfTurn,
-}
-
-/// A request to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    pub method: &'static str,
-    pub url: Box<str>,
-    pub headers: Vec<(Box<str>, Secret)>,
-    pub body: Secret,
-}
-
-/// A token that is accepted as `authorization: Bearer` until `expires_at`, in seconds since 1970.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    pub value: Secret,
-    pub expires_at: u64,
-}
 
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,17 +146,6 @@ fn assertion(account: &ServiceAccount, now_s: u64) -> Result<String, Failure> {
     Ok(signed)
 }
 
-fn form(url: &str, fields: &[(&str, &str)]) -> Call {
-    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-    let kind = Secret::new("application/x-www-form-urlencoded");
-    Call {
-        method: "POST",
-        url: url.into(),
-        headers: vec![("content-type".into(), kind)],
-        body: Secret::new(body),
-    }
-}
-
 fn refresh(user: &Refresh) -> Call {
     let Refresh { client_id, client_secret, token, token_uri, basic } = user;
     let mut fields = vec![("grant_type", "refresh_token"), ("refresh_token", token.expose())];
@@ -292,22 +248,6 @@ fn impersonate(acts_as: &Impersonation, token: &Token) -> Result<Call, Failure> 
 }
 
 #[derive(Deserialize)]
-struct TokenAnswer {
-    access_token: Box<str>,
-    expires_in: Option<u64>,
-}
-
-fn token(body: &[u8], now_s: u64) -> Result<Token, Failure> {
-    let answer: TokenAnswer = serde_json::from_slice(body)
-        .map_err(|_| Failure::Unreadable("it holds no access token"))?;
-    let lifetime = answer.expires_in.unwrap_or(LIFETIME_DEFAULT_S);
-    Ok(Token {
-        value: Secret::new(answer.access_token),
-        expires_at: now_s.saturating_add(lifetime),
-    })
-}
-
-#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ImpersonatedAnswer {
     access_token: Box<str>,
@@ -321,24 +261,4 @@ fn impersonated(body: &[u8]) -> Result<Token, Failure> {
     let expires: jiff::Timestamp = answer.expire_time.parse().map_err(|_| unreadable())?;
     let expires_at = u64::try_from(expires.as_second()).map_err(|_| unreadable())?;
     Ok(Token { value: Secret::new(answer.access_token), expires_at })
-}
-
-/// Reads the errors of OAuth (`error`, `error_description`) and of Google's APIs (`error.message`).
-fn refused(status: u16, body: &[u8]) -> Failure {
-    let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let error = document.get("error");
-    let text = |value: Option<&serde_json::Value>| {
-        value.and_then(serde_json::Value::as_str).map(str::to_owned)
-    };
-    let code = text(error);
-    let words = text(document.get("error_description"))
-        .or_else(|| text(error.and_then(|error| error.get("message"))));
-    let reason = match (&code, words) {
-        (Some(code), Some(words)) => format!("{code}: {words}"),
-        (Some(code), None) => code.clone(),
-        (None, Some(words)) => words,
-        (None, None) => "no reason given".to_owned(),
-    };
-    let permanent = matches!(status, 400 | 401 | 403 | 404);
-    Failure::Refused { status, reason, permanent }
 }

@@ -10,19 +10,24 @@ pub mod catalog;
 mod catalog_also;
 pub mod credentials;
 pub mod endpoint;
+pub mod entra_token;
 pub mod google_credential;
 pub mod google_token;
 pub mod header_filter;
+pub mod login;
 mod manners;
 pub mod model_name;
+pub mod oauth;
 mod operation;
 
 pub use operation::Operation;
 
 use crate::dialect::{Dialect, Idiom, Manner};
+use crate::provider::login::Login;
 use crate::provider::model_name::Family;
 use crate::wire::frames::Framing;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A kind of call, as the configuration of a provider of one's own tells them apart.
@@ -264,6 +269,8 @@ pub struct Key {
     pub arn: Option<Box<str>>,
     /// What the vendor's cloud wants beside, or in place of, `value`.
     pub cloud: Cloud,
+    /// What has to be fetched before the key can be used: [`login::Login::of`] this key.
+    pub login: Option<Arc<Login>>,
     pub use_for_batch_api: bool,
 }
 
@@ -285,6 +292,7 @@ impl Key {
             api_version: None,
             arn: None,
             cloud: Cloud::None,
+            login: None,
             use_for_batch_api: false,
         }
     }

@@ -45,12 +45,16 @@ class Asked:
 class Answered:
     status: int
     body: bytes
-    kind: str = "application/json"
+    headers: dict[str, str]
 
 
-def said(body: object, status: int = 200, kind: str = "application/json") -> Answered:
+def said(
+    body: object, status: int = 200, kind: str = "application/json", **headers: str
+) -> Answered:
     text = body if isinstance(body, (str, bytes)) else json.dumps(body)
-    return Answered(status, text if isinstance(text, bytes) else text.encode(), kind)
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    data = text if isinstance(text, bytes) else text.encode()
+    return Answered(status, data, {"content-type": kind} | headers)
 
 
 def frame(kind: str, payload: object) -> bytes:
@@ -148,7 +152,8 @@ class Cloud:
                 cloud.asked.append(asked)
                 answered = cloud.answer(asked)
                 self.send_response(answered.status)
-                self.send_header("content-type", answered.kind)
+                for name, value in answered.headers.items():
+                    self.send_header(name, value)
                 self.send_header("content-length", str(len(answered.body)))
                 self.end_headers()
                 self.wfile.write(answered.body)

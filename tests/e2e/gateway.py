@@ -52,7 +52,10 @@ def config(upstream: str) -> dict:
 class Gateway:
     """A running gateway. `with Gateway(config, folder) as gateway:`"""
 
-    def __init__(self, settings: dict | None, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self, settings: dict | None, folder: Path, *arguments: str, env: dict[str, str] | None = None
+    ) -> None:
+        self.env = {"HOME": str(folder)} | (env or {})
         self.port = free_port()
         self.folder = folder
         self.arguments = arguments
@@ -67,7 +70,7 @@ class Gateway:
         self.log = open(self.folder / "gateway.log", "wb")
         command = [BINARY, *self.arguments, "--app-dir", self.folder, "--port", str(self.port)]
         self.process = subprocess.Popen(
-            command, stdout=self.log, stderr=self.log, env=environment(HOME=str(self.folder))
+            command, stdout=self.log, stderr=self.log, env=environment(**self.env)
         )
         until = time.monotonic() + START_S
         while time.monotonic() < until and self.process.poll() is None:

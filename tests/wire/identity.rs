@@ -62,6 +62,7 @@ impl Case {
             provider: &provider,
             key: None,
             direct: None,
+            lease: None,
             metered: false,
             operation: Operation::Chat,
             model: named,
