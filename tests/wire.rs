@@ -3,7 +3,7 @@
 //! | file | |
 //! |---|---|
 //! | `client_request.json` | given: the client's body |
-//! | `case.json` | given, optional: `model`, `stream`, and what the target is like (`max_tokens_field`, `system_role`, `default_max_tokens`, `reasoning_field`, `refuses`) |
+//! | `case.json` | given, optional: `model`, `stream`, and what the target is like (`max_tokens_field`, `system_role`, `default_max_tokens`, `reasoning_field`, `json_schema`, `refuses`) |
 //! | `upstream_request.json` | expected: the body sent upstream |
 //! | `upstream.sse`, `upstream.frames.jsonl` | given: the streamed answer (AWS frames as lines of `{"event" or "exception": name, "data": {…}}`) |
 //! | `upstream.json` | given: the whole answer |
@@ -418,6 +418,7 @@ fn manner(settings: &Value) -> Manner {
             .as_u64()
             .unwrap_or(standard.default_max_tokens),
         reasoning_field: leaked(&settings["reasoning_field"]),
+        json_schema: settings["json_schema"].as_bool().unwrap_or(standard.json_schema),
         refuses: refuses.leak(),
     }
 }

@@ -126,7 +126,9 @@ pub struct Manner {
     /// OpenAI Chat: the member of an assistant message in which this provider takes its earlier
     /// reasoning back (`reasoning_content`, `reasoning`); without one it is left out, reported.
     pub reasoning_field: Option<&'static str>,
-    /// Top-level fields, in the target's language, that this provider refuses: left out, reported.
+    /// OpenAI Chat: whether an answer can be held to a JSON Schema; otherwise any JSON is asked for.
+    pub json_schema: bool,
+    /// Top-level fields, in the target's language (and `messages[].name` for the one below), that this provider refuses: left out, reported.
     pub refuses: &'static [&'static str],
 }
 
@@ -137,6 +139,7 @@ impl Manner {
             system_role: "system",
             default_max_tokens: 4096,
             reasoning_field: None,
+            json_schema: true,
             refuses: &[],
         }
     }

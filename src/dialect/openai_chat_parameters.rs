@@ -273,6 +273,10 @@ impl<'t> Target<'t, '_> {
         }
         let mut object = body.object("response_format");
         match format {
+            Format::JsonSchema { .. } if !self.manner.json_schema => {
+                loss.push(request.names.format, Reason::Approximated);
+                object.text("type", "json_object");
+            }
             Format::Text => {
                 object.text("type", "text");
             }

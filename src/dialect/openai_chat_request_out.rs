@@ -13,6 +13,9 @@ use crate::chat::{
 use crate::wire::json_write::{Array, Object};
 use std::borrow::Cow;
 
+/// In `Manner::refuses`: the names of speakers.
+const NAME: &str = "messages[].name";
+
 /// The longest id of a tool call that OpenAI accepts, in bytes.
 const CALL_ID_MAX: usize = 40;
 
@@ -78,10 +81,17 @@ impl<'r, 'a> Messages<'r, 'a> {
         }
         let mut message = list.object();
         message.text("role", self.manner.system_role).text("content", &text);
-        if let Some(name) = &turn.name {
+        self.name(&mut message, turn, loss);
+        message.end();
+    }
+
+    fn name(&self, message: &mut Object<'_>, turn: &Turn<'_>, loss: &mut Loss) {
+        let Some(name) = &turn.name else { return };
+        if self.manner.refuses.contains(&NAME) {
+            loss.push(turn.place.key("name"), Reason::Unsupported);
+        } else {
             message.text("name", name);
         }
-        message.end();
     }
 
     fn instructions(&self, parts: &[Part<'_>], loss: &mut Loss) -> String {
@@ -136,9 +146,7 @@ impl<'r, 'a> Messages<'r, 'a> {
         }
         let mut message = list.object();
         message.text("role", "user");
-        if let Some(name) = &turn.name {
-            message.text("name", name);
-        }
+        self.name(&mut message, turn, loss);
         if let [Content::Text(text)] = moved.as_slice() {
             message.text("content", text);
         } else {
@@ -302,9 +310,7 @@ impl<'r, 'a> Messages<'r, 'a> {
         }
         let mut message = list.object();
         message.text("role", "assistant");
-        if let Some(name) = &turn.name {
-            message.text("name", name);
-        }
+        self.name(&mut message, turn, loss);
         if answer.text.is_empty() {
             message.null("content");
         } else {
@@ -313,8 +319,12 @@ impl<'r, 'a> Messages<'r, 'a> {
         if !answer.refusal.is_empty() {
             message.text("refusal", &answer.refusal);
         }
-        if let Some(field) = self.manner.reasoning_field.filter(|_| !answer.thought.is_empty()) {
-            message.text(field, &answer.thought);
+        if let Some(field) = self.manner.reasoning_field {
+            // DeepSeek refuses a call without the thought before it; an empty one will do.
+            let wanted = field == "reasoning_content" && !answer.calls.is_empty();
+            if wanted || !answer.thought.is_empty() {
+                message.text(field, &answer.thought);
+            }
         }
         if !answer.calls.is_empty() {
             let mut calls = message.array("tool_calls");

@@ -7,7 +7,8 @@ use crate::dialect::Dialect;
 use crate::dialect::Manner;
 use crate::provider::catalog_also as also;
 use crate::provider::manners::{
-    cerebras, cohere, groq, mistral, older, ollama, perplexity, standard,
+    cerebras, cohere, deepseek, groq, mistral, older, ollama, openrouter, perplexity,
+    reasoning_content, standard,
 };
 use crate::provider::model_name::Family;
 use crate::provider::{Auth, Betas, Envelope, Models, Operation, Row, Spoken};
@@ -304,7 +305,7 @@ pub static OPENROUTER: Row = Row {
     headers: &[ANTHROPIC_VERSION],
     forwards: &["anthropic-*", "http-referer", "x-title"],
     also: also::OPENROUTER,
-    ..compatible("openrouter", "https://openrouter.ai/api", Some("OPENROUTER_API_KEY"), older)
+    ..compatible("openrouter", "https://openrouter.ai/api", Some("OPENROUTER_API_KEY"), openrouter)
 };
 
 pub static GROQ: Row = Row {
@@ -319,7 +320,7 @@ pub static CEREBRAS: Row = Row {
 
 pub static DEEPSEEK: Row = Row {
     also: also::DEEPSEEK,
-    ..compatible("deepseek", "https://api.deepseek.com", Some("DEEPSEEK_API_KEY"), older)
+    ..compatible("deepseek", "https://api.deepseek.com", Some("DEEPSEEK_API_KEY"), deepseek)
 };
 
 pub static XAI: Row = Row {
@@ -340,7 +341,7 @@ pub static FIREWORKS: Row = Row {
         "fireworks",
         "https://api.fireworks.ai/inference",
         Some("FIREWORKS_API_KEY"),
-        older,
+        reasoning_content,
     )
 };
 
@@ -377,10 +378,10 @@ pub static OLLAMA: Row = Row {
 };
 
 pub static VLLM: Row =
-    Row { keyless: true, also: also::SERVED, ..compatible("vllm", "", None, older) };
+    Row { keyless: true, also: also::SERVED, ..compatible("vllm", "", None, reasoning_content) };
 
 pub static SGL: Row =
-    Row { keyless: true, also: also::SERVED, ..compatible("sgl", "", None, older) };
+    Row { keyless: true, also: also::SERVED, ..compatible("sgl", "", None, reasoning_content) };
 
 /// A provider of the user's own that speaks Chat Completions.
 pub static CUSTOM_OPENAI: Row = Row {
@@ -480,7 +481,8 @@ pub fn custom(base: &str, responses: bool) -> Option<&'static Row> {
 #[cfg(test)]
 mod tests {
     use super::{NOT_YET, ROWS, custom, row};
-    use crate::dialect::Dialect;
+    use crate::chat::Loss;
+    use crate::dialect::{self, Dialect};
     use crate::provider::{Operation, endpoint};
 
     #[test]
@@ -498,6 +500,70 @@ mod tests {
             let (origin, base) = endpoint::split_url(entry.base_url).unwrap();
             assert!(!origin.host.is_empty() && !base.ends_with('/'), "{}", entry.name);
         }
+    }
+
+    /// What a provider's body holds of a conversation whose answer thought and called.
+    fn said(provider: &str) -> (serde_json::Value, String) {
+        let body = r#"{"model":"m","max_tokens":5,"thinking":{"type":"disabled"},
+            "metadata":{"user_id":"u"},"output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}},
+            "tools":[{"name":"f","input_schema":{}}],"tool_choice":{"type":"any","disable_parallel_tool_use":true},
+            "messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":""},
+                {"type":"tool_use","id":"a","name":"f","input":{}}]},
+              {"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":"r"}]},
+              {"role":"assistant","content":[{"type":"tool_use","id":"b","name":"f","input":{}}]},
+              {"role":"user","content":[{"type":"tool_result","tool_use_id":"b","content":"r"}]}]}"#;
+        let mut loss = Loss::default();
+        let request = dialect::decode_request(Dialect::Anthropic, body, &mut loss).unwrap();
+        let manner = (row(provider).unwrap().manner)();
+        let mut out = Vec::new();
+        dialect::encode_request(Dialect::OpenAiChat, &request, &manner, &mut out, &mut loss)
+            .unwrap();
+        (serde_json::from_slice(&out).unwrap(), loss.header_value())
+    }
+
+    #[test]
+    fn reasoning_goes_back_under_the_name_that_each_provider_gave_it() {
+        for (provider, field) in [
+            ("openai", None),
+            ("deepseek", Some("reasoning_content")),
+            ("vllm", Some("reasoning_content")),
+            ("groq", Some("reasoning")),
+            ("openrouter", Some("reasoning")),
+        ] {
+            let (body, dropped) = said(provider);
+            let answer = &body["messages"][0];
+            for name in ["reasoning_content", "reasoning"] {
+                let said = (field == Some(name)).then_some("hm");
+                assert_eq!(answer[name].as_str(), said, "{provider}");
+            }
+            assert_eq!(dropped.contains("messages[0].content[0]"), field.is_none(), "{provider}");
+        }
+        // A call that was not thought about: DeepSeek insists on the field.
+        assert_eq!(said("deepseek").0["messages"][2]["reasoning_content"], "");
+        assert!(said("groq").0["messages"][2].get("reasoning").is_none());
+    }
+
+    #[test]
+    fn what_a_provider_does_not_take_is_left_out_and_told() {
+        for (provider, limit, absent) in [
+            ("openai", "max_completion_tokens", &[][..]),
+            ("deepseek", "max_tokens", &["user", "parallel_tool_calls"]),
+            ("mistral", "max_tokens", &["user"]),
+            ("cerebras", "max_completion_tokens", &["parallel_tool_calls"]),
+            ("ollama", "max_tokens", &["tool_choice", "user"]),
+            ("perplexity", "max_tokens", &["tools", "tool_choice", "user"]),
+        ] {
+            let (body, dropped) = said(provider);
+            assert_eq!(body[limit], 5, "{provider}");
+            for field in absent {
+                assert!(body.get(field).is_none(), "{provider} {field}: {body}");
+                let told = if *field == "user" { "metadata.user_id" } else { "tool" };
+                assert!(dropped.contains(told), "{provider} {field}: {dropped}");
+            }
+        }
+        let (body, dropped) = said("deepseek");
+        assert_eq!(body["response_format"]["type"], "json_object");
+        assert!(dropped.contains("output_config.format"));
     }
 
     #[test]
