@@ -342,7 +342,7 @@ fn chat_body() -> impl Strategy<Value = Value> {
     let parameters = select(vec![
         json!({"tool_choice": "auto", "parallel_tool_calls": false, "temperature": 1.25}),
         json!({"tool_choice": {"type": "function", "function": {"name": "f"}}, "top_p": 0.5}),
-        json!({"n": 2, "logprobs": true, "top_logprobs": 3, "seed": 7, "stop": ["a", "b"]}),
+        json!({"n": 1, "logprobs": true, "top_logprobs": 3, "seed": 7, "stop": ["a", "b"]}),
         json!({"reasoning_effort": "low", "verbosity": "low", "metadata": {"a": "b"}}),
         json!({"response_format": {"type": "json_object"}, "user": "u", "service_tier": "flex"}),
         json!({"response_format": {"type": "json_schema", "json_schema": {
@@ -412,7 +412,7 @@ proptest! {
                 let said = dialect::encode_request(to, &request, &manner, &mut out, &mut loss);
                 if let Err(refused) = &said {
                     // Bedrock refuses images by URL, aloud, where others would fetch them.
-                    prop_assert!(refused.path == "n" || to == Dialect::Bedrock, "{refused}");
+                    prop_assert!(to == Dialect::Bedrock, "{refused}");
                     continue;
                 }
                 json_scan::validate(&out, json_scan::DEPTH_MAX).unwrap();
@@ -430,7 +430,9 @@ fn golden(ending: &str) -> Vec<String> {
     let mut texts = Vec::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire");
     for pair in fs::read_dir(root).unwrap() {
-        for case in fs::read_dir(pair.unwrap().path()).unwrap() {
+        // Beside the pairs stand the harness's own files.
+        let Ok(cases) = fs::read_dir(pair.unwrap().path()) else { continue };
+        for case in cases {
             for file in fs::read_dir(case.unwrap().path()).unwrap() {
                 let path = file.unwrap().path();
                 if path.to_string_lossy().ends_with(ending) {
