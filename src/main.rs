@@ -20,13 +20,16 @@ use finops_gateway::config::reload;
 use finops_gateway::control::governor::Governor;
 use finops_gateway::control::http_client::HttpClient;
 use finops_gateway::control::leases::{self, Ask};
-use finops_gateway::control::{demo, explain, resolver};
+use finops_gateway::control::logs::{self, Logs};
+use finops_gateway::control::management::{self, CALLS_MAX, Call};
+use finops_gateway::control::{api, demo, explain, resolver};
+use finops_gateway::gateway::Ways;
 use finops_gateway::gateway::station::{self, Mail, Outfit};
 use finops_gateway::host::{self, Machine};
 use finops_gateway::net::place::{self, Place};
 use finops_gateway::net::tls;
 use finops_gateway::net::upstream::Lookup;
-use finops_gateway::observe::{Registry, log};
+use finops_gateway::observe::{Post, Registry, log};
 use finops_gateway::provider::login::{Lease, LoginId};
 use finops_gateway::worker::{self, Seat, ring};
 use tokio::runtime::Runtime;
@@ -108,8 +111,11 @@ fn run() -> Result<ExitCode, String> {
     for note in &snapshot.notes {
         log::warn(note, &[]);
     }
-    let running = start(&flags, (&flags.host, flags.port.get()), &snapshot)?;
-    control(&flags, (runtime, stop), running, (snapshot, governor), loaded.digest)?;
+    let (current, in_force) = watch::channel(Arc::clone(&snapshot));
+    let pretty = flags.log_style == LogStyle::Pretty;
+    let logs = logs::open(&flags.app_dir(&process_env), &in_force, pretty)?;
+    let running = start(&flags, (&flags.host, flags.port.get()), &snapshot, logs.post.clone())?;
+    control(&flags, (runtime, stop), running, (current, governor, logs), loaded.digest)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -143,7 +149,7 @@ fn explain(flags: &Arguments, what: &Explain) -> Result<ExitCode, String> {
         runtime.block_on(governor.enact(&mut snapshot)).map_err(|faults| faults.to_string())?;
         log::configure(log::Level::Error, flags.log_style == LogStyle::Pretty);
         let alone = Arguments { workers: NonZero::new(1), ..flags.clone() };
-        let running = start(&alone, ("127.0.0.1", 0), &Arc::new(snapshot))?;
+        let running = start(&alone, ("127.0.0.1", 0), &Arc::new(snapshot), None)?;
         let answer = runtime.block_on(explain::ask(running.address, &request));
         for worker in &running.mail {
             // A worker that has ended has nothing to drain.
@@ -192,6 +198,8 @@ struct Running {
     hurried: flume::Receiver<()>,
     logins: flume::Receiver<Ask>,
     http: HttpClient,
+    calls: flume::Receiver<Call>,
+    registry: Registry,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
@@ -199,6 +207,7 @@ fn start(
     flags: &Arguments,
     place: (&str, u16),
     snapshot: &Arc<Snapshot>,
+    post: Option<Post>,
 ) -> Result<Running, String> {
     if let Err(error) = host::raise_open_files() {
         log::warn("the limit of open files stays", &[("reason", &error.to_string())]);
@@ -222,6 +231,8 @@ fn start(
     let (hurry, hurried) = flume::bounded(1);
     let (log_in, logins) = flume::bounded(LOGINS_MAX);
     let (ready, listening) = flume::bounded(workers);
+    let (call, calls) = flume::bounded(CALLS_MAX);
+    let ways = Ways { registry: registry.clone(), post, management: Some(call), hurry };
     let tls = match &snapshot.server.tls {
         Some(tls) => {
             let key = tls.key_pem.expose().as_bytes();
@@ -241,9 +252,8 @@ fn start(
             address,
             socket: place.socket_of(index).map_err(|error| error.to_string())?,
             snapshot: Arc::clone(snapshot),
-            registry: registry.clone(),
+            ways: ways.clone(),
             lookups: ask.clone(),
-            hurry: hurry.clone(),
             logins: log_in.clone(),
             roots: Arc::clone(&roots),
             tls: tls.clone(),
@@ -254,7 +264,7 @@ fn start(
         threads.push(thread.map_err(|error| format!("no thread for a worker: {error}"))?);
     }
     let http = HttpClient::new(&roots)?;
-    drop((ready, ask, hurry, log_in));
+    drop((ready, ask, ways, log_in));
     for _ in 0..workers {
         match listening.recv() {
             Ok(Ok(())) => {}
@@ -266,7 +276,7 @@ fn start(
     let (at, count) = (address.to_string(), workers.to_string());
     log::info("listening", &[("address", &at), ("workers", &count)]);
     place::tell_ready();
-    Ok(Running { address, mail, lookups, hurried, logins, http, threads })
+    Ok(Running { address, mail, lookups, hurried, logins, http, calls, registry, threads })
 }
 
 fn wanted(flags: &Arguments) -> ring::Wanted {
@@ -307,10 +317,11 @@ fn control(
     flags: &Arguments,
     (runtime, mut stop): (Runtime, Stopping),
     running: Running,
-    (snapshot, mut governor): (Arc<Snapshot>, Governor),
+    (current, mut governor, logs): (watch::Sender<Arc<Snapshot>>, Governor, Logs),
     digest: Option<blake3::Hash>,
 ) -> Result<(), String> {
-    let Running { address, mail, lookups, hurried, logins, http, threads } = running;
+    let Running { address, mail, lookups, hurried, logins, http, calls, registry, threads } =
+        running;
     let (changed, reloads) = flume::bounded(4);
     let dir = flags.app_dir(&process_env);
     let watching = reload::watch(&dir, digest, changed);
@@ -321,7 +332,10 @@ fn control(
     }
     let mail: Arc<[_]> = mail.into();
     runtime.block_on(async {
-        let (current, in_force) = watch::channel(snapshot);
+        let in_force = current.subscribe();
+        let (end, closing) = watch::channel(false);
+        let router = api::router(&logs, registry, in_force.clone(), closing);
+        tokio::spawn(management::run(calls, router));
         let allowed =
             move |host: &str, address: IpAddr| may_mean(&in_force.borrow(), host, address);
         let workers = Arc::clone(&mail);
@@ -347,6 +361,7 @@ fn control(
             }
             let name = stop.asked().await;
             log::info("draining", &[("signal", name)]);
+            end.send_replace(true);
             for worker in mail.iter() {
                 // A worker that has ended has nothing to drain.
                 let _ended = worker.send_async(Mail::Drain).await;
@@ -360,6 +375,10 @@ fn control(
             never = governor.run(&reloads, &hurried, publish) => match never {},
         };
         governor.close().await;
+        // After a failure a worker may still be writing.
+        if ended.is_ok() {
+            logs.close();
+        }
         ended
     })
 }

@@ -67,12 +67,11 @@ fn the_whole_example_of_bifrost_is_read_and_what_is_not_there_is_refused_by_name
         })
         .collect();
     let expected = [
-        "client.logging_headers",
         "client.prometheus_labels",
         "client.async_job_result_ttl",
         "client.compat.should_drop_params",
         "governance.virtual_keys[0].mcp_configs",
-        "logs_store",
+        "logs_store.type",
         "vector_store",
         "mcp.client_configs",
         "plugins[0]",

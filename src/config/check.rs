@@ -3,6 +3,7 @@
 //! In: text, and what lies outside of it ([`Outside`]). Out: a snapshot, or every fault that can
 //! be told at once. Never: repairs a value, or leaves one out.
 
+use crate::config::check_logging;
 use crate::config::check_providers::Providing;
 use crate::config::check_stores;
 use crate::config::fault::{Faults, Path};
@@ -86,15 +87,23 @@ fn snapshot(file: File, notes: Vec<String>, outside: Outside<'_>, faults: &mut F
         if file.version == Some(1) { EmptyLists::AllowAll } else { EmptyLists::DenyAll };
     let root = Path::root();
     let providers = Providing::new(empty_lists, outside.env, faults).all(file.providers);
+    let logging = check_logging::logging(&file.client, file.logs_store.as_ref(), &root, faults);
+    let (auth, old) = (&file.governance.auth_config, &file.auth_config);
+    let admin = match auth {
+        Some(auth) => check_logging::admin(Some(auth), &root.key("governance"), faults),
+        None => check_logging::admin(old.as_ref(), &root, faults),
+    };
     let snapshot = Snapshot {
         client: client(file.client, outside, &root.key("client"), faults),
         server: server(file.server, outside, &root.key("server"), faults),
         pricing: pricing(file.framework, faults),
-        config_store: check_stores::config_store(
+        config_store: check_stores::store(
             file.config_store.as_ref(),
             &root.key("config_store"),
             faults,
         ),
+        logging,
+        admin,
         governance: file.governance,
         law: None,
         routes: crate::route::Routes::default(),
@@ -137,6 +146,7 @@ fn client(
         allow_direct_keys: section.allow_direct_keys,
         enforce_auth,
         required_headers: required_headers(section.required_headers, outside.env, path, faults),
+        whitelisted_routes: section.whitelisted_routes.into_iter().map(Into::into).collect(),
         drop_excess_requests: section.drop_excess_requests,
         routing_chain_max_depth: section.routing_chain_max_depth,
         vk_rotation_cooldown: cooldown(section.vk_rotation_cooldown.as_ref(), path, faults),
@@ -228,7 +238,7 @@ fn cooldown(span: Option<&Span>, path: &Path, faults: &mut Faults) -> Duration {
 }
 
 /// A duration as Go writes it: numbers, each with one of `ns us µs ms s m h`.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut sum = 0.0_f64;
     if rest == "0" {

@@ -7,8 +7,8 @@ use crate::config::fault::{Faults, Path};
 use crate::config::file_stores::{Store, StoreConfig, StoreKind};
 use std::path::PathBuf;
 
-/// `config_store`: usage, and what it belongs to.
-pub(super) fn config_store(section: Option<&Store>, path: &Path, faults: &mut Faults) -> Database {
+/// `config_store`: usage, and what it belongs to. `logs_store`: requests.
+pub(super) fn store(section: Option<&Store>, path: &Path, faults: &mut Faults) -> Database {
     match section {
         None => Database::Usual,
         Some(store) if !store.enabled => Database::Off,

@@ -45,6 +45,13 @@ impl Cors {
         is_local(&origin) || self.origins.iter().any(|pattern| matches(pattern, &origin))
     }
 
+    /// As [`Cors::allows_origin`], but `*` alone names nobody: for what only its owner may see.
+    pub fn names_origin(&self, origin: &str) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        let mut named = self.origins.iter().filter(|pattern| &***pattern != "*");
+        is_local(&origin) || named.any(|pattern| matches(pattern, &origin))
+    }
+
     /// Whether a page may send this header, whatever its case.
     pub fn allows_header(&self, name: &str) -> bool {
         let name = name.trim().to_ascii_lowercase();

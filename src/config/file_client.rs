@@ -84,6 +84,8 @@ pub struct Client {
     /// Ours: for how long requests in flight are waited for at shutdown.
     #[schemars(range(min = 0, max = 86_400))]
     pub drain_timeout_in_seconds: u64,
+    /// Ours: a line for each request on standard output.
+    pub access_log: bool,
 }
 
 impl Default for Client {
@@ -133,6 +135,7 @@ impl Default for Client {
             mcp_disable_auto_tool_inject: None,
             heartbeat_interval_in_seconds: 15,
             drain_timeout_in_seconds: 30,
+            access_log: false,
         }
     }
 }

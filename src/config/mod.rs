@@ -14,6 +14,7 @@ use std::time::Duration;
 pub mod check;
 mod check_governance;
 mod check_keys;
+mod check_logging;
 mod check_providers;
 mod check_stores;
 pub mod cli;
@@ -57,6 +58,9 @@ pub struct Snapshot {
     pub routes: Routes,
     pub pricing: Pricing,
     pub config_store: Database,
+    pub logging: Logging,
+    /// Absent where the management API asks nobody who he is.
+    pub admin: Option<Admin>,
     pub empty_lists: EmptyLists,
     /// A badge of at most ten characters (`env_label`).
     pub env_label: Option<Box<str>>,
@@ -138,6 +142,8 @@ pub struct Client {
     /// A virtual key is mandatory (`enforce_auth_on_inference`).
     pub enforce_auth: bool,
     pub required_headers: Vec<RequiredHeader>,
+    /// Paths of the management API without login; a last `*` stands for any rest.
+    pub whitelisted_routes: Vec<Box<str>>,
     /// A full provider queue fails a request at once, rather than let it wait.
     pub drop_excess_requests: bool,
     pub routing_chain_max_depth: u32,
@@ -159,6 +165,7 @@ impl Default for Client {
             allow_direct_keys: false,
             enforce_auth: false,
             required_headers: Vec::new(),
+            whitelisted_routes: Vec::new(),
             drop_excess_requests: false,
             routing_chain_max_depth: 10,
             vk_rotation_cooldown: Duration::ZERO,
@@ -234,6 +241,58 @@ pub struct Tls {
     pub key_file: PathBuf,
     pub cert_pem: Box<str>,
     pub key_pem: Secret,
+}
+
+/// What is written down of requests.
+#[derive(Debug, Clone)]
+pub struct Logging {
+    pub database: Database,
+    /// There is a log store (`client.enable_logging` and `logs_store`).
+    pub store: bool,
+    /// Bodies too, unless a virtual key says otherwise.
+    pub content: bool,
+    /// `x-bf-disable-content-logging` may say otherwise, too.
+    pub content_by_request: bool,
+    /// Names of request headers to log, lower-case.
+    pub headers: Vec<Box<str>>,
+    /// Kinds of requests that lists leave out.
+    pub hidden: Vec<Box<str>>,
+    /// Ours: a line for each request on standard output.
+    pub access: bool,
+    pub retention_days: u32,
+    /// Between two commits.
+    pub interval: Duration,
+    /// Records in one commit.
+    pub batch: usize,
+    /// Records that may wait to be written, and what these may weigh.
+    pub queue: usize,
+    pub queue_bytes: usize,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self {
+            database: Database::Usual,
+            store: true,
+            content: true,
+            content_by_request: false,
+            headers: Vec::new(),
+            hidden: Vec::new(),
+            access: false,
+            retention_days: 365,
+            interval: Duration::from_millis(250),
+            batch: 1000,
+            queue: 10_000,
+            queue_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Who may use the management API.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    pub username: Secret,
+    pub password: Secret,
 }
 
 /// Where prices come from: `framework.pricing`.

@@ -45,7 +45,6 @@ const NO_DASHBOARD: &str = "there is no dashboard in this version";
 pub const TABLE: &[Row] = &[
     moot("encryption_key", NO_STORE),
     moot("setup_token", NO_DASHBOARD),
-    moot("auth_config", NO_DASHBOARD),
     refused("mcp.client_configs"),
     refused("mcp.tool_groups"),
     refused("vector_store"),
@@ -54,7 +53,10 @@ pub const TABLE: &[Row] = &[
     refused("config_store.writer"),
     refused("config_store.object_storage"),
     refused("config_store.object_storage_exclude_fields"),
-    refused("logs_store"),
+    refused("logs_store.vault_store"),
+    moot("logs_store.writer.deferred_usage_concurrency", "usage is never deferred here"),
+    refused("logs_store.object_storage"),
+    refused("logs_store.object_storage_exclude_fields"),
     refused("plugins[]"),
     refused("websocket"),
     refused("webhooks[]"),
@@ -73,17 +75,11 @@ pub const TABLE: &[Row] = &[
     moot("client.drop_excess_requests", NO_QUEUE),
     moot("client.initial_pool_size", "nothing has to be pooled ahead here"),
     refused("client.prometheus_labels"),
-    moot("client.disable_content_logging", "no content is logged by this version"),
     refused("client.retain_content_in_object_storage"),
-    refused("client.allow_per_request_content_storage_override"),
     refused("client.allow_per_request_raw_override"),
-    moot("client.log_retention_days", NO_STORE),
-    refused("client.logging_headers"),
-    refused("client.hidden_request_types"),
     refused("client.dump_errors_in_console_logs"),
     moot("client.disable_db_pings_in_health", NO_STORE),
     moot("client.dual_credential_conflict_behavior", "no identity provider is asked"),
-    moot("client.whitelisted_routes", NO_DASHBOARD),
     moot(
         "client.delete_expired_virtual_keys",
         "the file is not rewritten; expired keys are refused",
@@ -139,7 +135,6 @@ pub const TABLE: &[Row] = &[
         "regions are never changed here",
     ),
     // governance: usage is kept in memory, over reloads, until the process ends
-    moot("governance.auth_config", NO_DASHBOARD),
     refused("governance.complexity_analyzer_config"),
     refused("governance.business_units"),
     refused("governance.roles"),
@@ -149,10 +144,6 @@ pub const TABLE: &[Row] = &[
     moot(
         "governance.virtual_keys[].delete_after_expire",
         "the file is not rewritten; expired keys are refused",
-    ),
-    moot(
-        "governance.virtual_keys[].disable_content_logging",
-        "no content is logged by this version",
     ),
 ];
 

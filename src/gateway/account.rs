@@ -4,11 +4,14 @@
 //! request twice, or not at all: `serve` calls [`settle`] at its one end, whatever happened.
 
 use super::Core;
+use super::exchange::Halt;
 use super::trail::Trail;
 use crate::chat::{Dialect, Fault, Folded, StopReason, Usage};
 use crate::dialect::Tap;
 use crate::dialect::Transcoder;
 use crate::dialect::counts_of;
+use crate::net::client_conn::{ClientConn, Incoming};
+use crate::observe::Record;
 use crate::provider::Operation;
 use crate::wire::json_scan::{self, DEPTH_MAX};
 
@@ -25,6 +28,10 @@ pub struct Tally {
     pub events: u64,
     pub losses: u64,
     pub trail: Trail,
+    /// Nano-dollars, where there is a price.
+    pub cost: Option<u64>,
+    /// Present where requests are logged.
+    pub record: Option<Box<Record>>,
 }
 
 impl Tally {
@@ -79,13 +86,26 @@ impl Tally {
         self.fault.clone_from(&folded.fault);
     }
 
+    /// A whole answer that broke off: all that can be done is to end the connection.
+    pub fn end_of_whole(&mut self, halt: Halt) -> Halt {
+        if let Halt::Failed(failure) = halt {
+            self.fault(&failure.fault);
+        }
+        Halt::Gone
+    }
+
     pub fn fault(&mut self, fault: &Fault<'static>) {
         self.fault = Some(fault.clone());
     }
 }
 
-/// Counts a finished request.
-pub fn settle(core: &Core, tally: &Tally) {
+/// Counts a finished request, and has it logged.
+pub fn settle(core: &Core, client: &mut ClientConn, incoming: &mut Incoming, tally: &mut Tally) {
+    count(core, tally);
+    tally.send_record(core, client, incoming);
+}
+
+fn count(core: &Core, tally: &Tally) {
     let counters = &core.counters;
     let index = |dialect: Dialect| Dialect::ALL.iter().position(|&each| each == dialect);
     let class = usize::from(tally.status / 100).min(5);

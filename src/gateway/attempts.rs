@@ -86,9 +86,12 @@ pub async fn run(
         None => session(incoming, &pass),
     };
     let errand = &Errand { session, ..*errand };
+    tally.note_caller(visit, client, &pass, errand);
     let itinerary = itinerary::plan(visit, &pass, incoming, errand, random)?;
+    tally.note_rule(itinerary.rules.last().copied());
     let tour = Tour { visit, pass: &pass, errand, itinerary: &itinerary, random };
     if explain::wanted(incoming) {
+        tally.record = None;
         return explain::say(&tour, client, incoming).await;
     }
     let mut first: Option<Box<Failure>> = None;
@@ -224,7 +227,7 @@ impl Journey<'_, '_> {
             let site = self.site(at, metered);
             let visit = self.visit;
             let clock = &visit.core.clock;
-            tally.trail.begin((self.at, &provider.name, site.model), site.key, clock.since_start());
+            tally.begin_attempt(&site, (self.at, retries), clock.since_start());
             let result = visit.attempt(client, incoming, self.errand, &site, tally).await;
             let failure = match result {
                 Err(Halt::Failed(failure)) if !client.has_answered() => failure,
@@ -235,7 +238,8 @@ impl Journey<'_, '_> {
                         _ => tally.trail.end(clock.since_start()),
                     }
                     self.note_answer(at);
-                    self.pass.settle(visit.core, grant, &self.bill(at), (tally, answered, length));
+                    let settled = (&*tally, answered, length);
+                    tally.cost = self.pass.settle(visit.core, grant, &self.bill(at), settled);
                     // What has begun cannot turn into an error any more: only end.
                     return other.map_err(|_| Halt::Gone);
                 }
@@ -247,7 +251,8 @@ impl Journey<'_, '_> {
             let wait = match next {
                 Retry::Same { after_ms } | Retry::NextKey { after_ms, .. } => after_ms,
                 Retry::NextTarget | Retry::Stop | Retry::Exhausted => {
-                    self.pass.settle(visit.core, grant, &self.bill(at), (tally, false, length));
+                    let settled = (&*tally, false, length);
+                    let _nothing = self.pass.settle(visit.core, grant, &self.bill(at), settled);
                     let exhausted = next == Retry::Exhausted && keys.dead.len() > 1;
                     return Err(
                         if exhausted { exhaustion(provider, &failure) } else { *failure }.into()
@@ -262,7 +267,9 @@ impl Journey<'_, '_> {
                 let wait = Duration::from_millis(wait);
                 tally.trail.wait(wait);
                 let limit = wait + Duration::from_secs(5);
+                let before = client.times.waited();
                 let slept = client.guard(limit, monoio::time::sleep(wait)).await;
+                client.times.note_pause(before);
                 slept.map_err(|_| Halt::Gone)?;
             }
         }

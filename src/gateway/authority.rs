@@ -203,15 +203,16 @@ impl<'s> Pass<'s> {
     }
 
     /// Charges an attempt for what it came to. `body`: the length of what was asked, for an answer
-    /// that broke off before it said what it used.
+    /// that broke off before it said what it used. Gives the cost in nano-dollars, where the model
+    /// has a price.
     pub fn settle(
         &self,
         core: &Core,
         grant: Option<Grant>,
         bill: &Bill<'_>,
         (tally, answered, body): (&Tally, bool, usize),
-    ) {
-        let (Some(law), Some(grant)) = (self.law, grant) else { return };
+    ) -> Option<u64> {
+        let (law, grant) = (self.law?, grant?);
         let mut usage = tally.usage.clone();
         if answered && usage == Usage::default() && tally.events > 0 {
             // Four bytes to a token, and a token to an event, are the usual figures.
@@ -221,10 +222,12 @@ impl<'s> Pass<'s> {
             usage.output = Some(tally.events);
         }
         let quote = self.quote(law, bill);
-        let cost = quote.map_or(0, |quote| quote.cost(&usage));
+        let priced = quote.map(|quote| quote.cost(&usage));
+        let cost = priced.unwrap_or(0);
         let passed = core.clock.coarse_ms().saturating_sub(self.began);
         let now = self.now.saturating_add(i64::try_from(passed).unwrap_or(0));
         grant.settle(&Spent { cost, tokens: usage.total(), answered }, now);
+        priced
     }
 }
 

@@ -13,7 +13,7 @@ use super::reply::{Head, Terms};
 use super::{Core, ingress, request_id, serve};
 use crate::chat::ErrorKind;
 use crate::config::Snapshot;
-use crate::net::client_conn::{ClientConn, Interrupt, NoRequest, Rules};
+use crate::net::client_conn::{ClientConn, Interrupt, NoRequest, Rules, Way};
 use crate::net::client_http1::Http1Conn;
 use crate::net::client_http2::Http2Conn;
 use crate::net::socket::{self, Reader, Writer};
@@ -55,9 +55,10 @@ async fn accept(
 }
 
 async fn serve_http1(core: &Rc<Core>, (reader, writer): (Reader, Writer)) {
-    let mut client = ClientConn::Http1(Http1Conn::new(reader, writer, core.clock.alarm()));
+    let conn = Http1Conn::new(reader, writer, core.clock.alarm());
+    let mut client = ClientConn::new(Way::Http1(conn));
     let ending = converse(core, &mut client).await;
-    let ClientConn::Http1(client) = client else { return };
+    let Way::Http1(client) = client.way else { return };
     match ending {
         Ending::Silent => {}
         Ending::Spoken => client.linger().await,
@@ -78,9 +79,9 @@ async fn multiplex(core: &Rc<Core>, halves: (Reader, Writer), received: Vec<u8>)
     while let Some(stream) = connection.next(&core.draining).await {
         let core = Rc::clone(core);
         monoio::spawn(async move {
-            let mut client = ClientConn::Http2(stream);
+            let mut client = ClientConn::new(Way::Http2(stream));
             converse(&core, &mut client).await;
-            if let ClientConn::Http2(stream) = client {
+            if let Way::Http2(stream) = client.way {
                 stream.finish();
             }
         });

@@ -9,13 +9,18 @@ use std::sync::Arc;
 
 use super::wallet::Wallet;
 use crate::config::Snapshot;
+use crate::control::management::Call;
+use crate::net::copy::Allowance;
 use crate::net::upstream::{HEADROOM, Pool, READ};
-use crate::observe::{Counters, Registry};
+use crate::observe::{Counters, Outbox, Post, Registry};
 use crate::provider::aws_sigv4::SigningKeys;
 use crate::route::Health;
 use crate::worker::Seat;
 use crate::worker::buffers::Buffers;
 use crate::worker::clock::Clock;
+
+/// What copies of open streams may take in one worker.
+const COPIES_MAX: usize = 32 << 20;
 
 /// Everything one worker has to itself.
 #[derive(Debug)]
@@ -42,6 +47,22 @@ pub struct Core {
     pub wallet: Wallet,
     /// Derived from the secrets of AWS.
     pub signing_keys: RefCell<SigningKeys>,
+    /// To the log; absent where nothing is logged.
+    pub outbox: Option<Outbox>,
+    /// For copies of answers on their way to clients.
+    pub copies: Allowance,
+    /// To the control thread's management API.
+    pub management: Option<flume::Sender<Call>>,
+}
+
+/// Where a worker's words go.
+#[derive(Debug, Clone)]
+pub struct Ways {
+    pub registry: Registry,
+    pub post: Option<Post>,
+    pub management: Option<flume::Sender<Call>>,
+    /// See [`Core::hurry`].
+    pub hurry: flume::Sender<()>,
 }
 
 impl Core {
@@ -49,9 +70,10 @@ impl Core {
         seat: Seat,
         clock: Rc<Clock>,
         (pool, wallet): (Pool, Wallet),
-        registry: Registry,
-        (snapshot, hurry): (Arc<Snapshot>, flume::Sender<()>),
+        ways: Ways,
+        snapshot: Arc<Snapshot>,
     ) -> Rc<Self> {
+        let Ways { registry, post, management, hurry } = ways;
         Rc::new(Self {
             counters: registry.of(seat.index),
             buffers: Buffers::new(HEADROOM + READ),
@@ -67,6 +89,9 @@ impl Core {
             ailing: Cell::new(false),
             wallet,
             signing_keys: RefCell::default(),
+            outbox: post.map(Outbox::new),
+            copies: Rc::new(Cell::new(COPIES_MAX)),
+            management,
         })
     }
 

@@ -78,7 +78,9 @@ pub async fn send(
 ) -> Result<Answer, Halt> {
     let mut fresh = false;
     loop {
+        let before = client.times.waited();
         let mut conn = connect(core, client, provider, origin, fresh).await?;
+        client.times.note_connected(before);
         let reused = conn.reused;
         let sent = client
             .guard(provider.network.first_byte_timeout, write(&mut conn, parcel))
@@ -92,7 +94,10 @@ pub async fn send(
             read_head(client, provider, conn, buf, parcel.head_only).await?
         };
         match answer {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                client.times.note_first_byte();
+                return Ok(answer);
+            }
             Err(Broken::Before) if reused => {
                 core.counters.upstream_stale.add(1);
                 fresh = true;

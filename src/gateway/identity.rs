@@ -239,8 +239,8 @@ pub async fn whole(
         start = HEADROOM;
         let reading = outlet.read(client, &mut answer, scene.provider, buf, false);
         // The head has been sent: all that is left to say is a cut connection.
-        let (result, read) = reading.await.map_err(|_| Halt::Gone)?;
-        result.map_err(|_| Halt::Gone)?;
+        let (result, read) = reading.await.map_err(|halt| tally.end_of_whole(halt))?;
+        result.map_err(|what| tally.end_of_whole(broken(what)))?;
         buf = read;
     }
 }

@@ -96,6 +96,8 @@ pub enum Own {
     Metrics,
     /// What a virtual key has left.
     Quota,
+    /// What the control thread answers.
+    Management,
     /// A mount's root: the connectivity probe of clients.
     Root,
 }
@@ -164,6 +166,13 @@ pub struct Route {
     pub query: String,
 }
 
+impl Route {
+    /// Whether the gateway itself is asked, and no vendor's API.
+    pub fn is_own(&self) -> bool {
+        matches!(self.target, Target::Own(_))
+    }
+}
+
 /// The fields of a body that decide where it goes.
 #[derive(Debug, Clone, Default)]
 pub struct Ask {
@@ -225,6 +234,9 @@ fn find(method: Method, mount: &Mount, rest: &str) -> Result<Target, Failure> {
         "/api/governance/virtual-keys/quota" if mount.prefix.is_empty() => {
             ("GET, HEAD", Target::Own(Own::Quota))
         }
+        rest if mount.prefix.is_empty() && is_management(rest) => {
+            return Ok(Target::Own(Own::Management));
+        }
         rest => api(method, mount, rest)?,
     };
     if allowed.split(", ").any(|name| name == method.as_str()) {
@@ -234,6 +246,11 @@ fn find(method: Method, mount: &Mount, rest: &str) -> Result<Target, Failure> {
     let mut failure = Failure::invalid(message).with_header("allow", allowed);
     failure.status = 405;
     Err(failure)
+}
+
+/// Paths of the management API, which knows its methods itself.
+fn is_management(path: &str) -> bool {
+    path == "/ws" || path.starts_with("/api/")
 }
 
 const GET: &str = "GET, HEAD";

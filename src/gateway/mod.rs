@@ -17,6 +17,7 @@ pub mod failure;
 pub mod identity;
 pub mod ingress;
 pub mod itinerary;
+pub mod management;
 pub mod metering;
 pub mod mock;
 pub mod models;
@@ -25,6 +26,7 @@ pub mod outlet;
 pub mod own;
 pub mod passage;
 pub mod quota;
+pub mod record;
 pub mod redact;
 pub mod reframe;
 pub mod reply;
@@ -46,7 +48,7 @@ use crate::observe::Counters;
 use crate::provider::{Operation, Provider, model_name};
 use crate::wire::frames::{Frames, Framing};
 
-pub use core_state::{Core, InForce};
+pub use core_state::{Core, InForce, Ways};
 
 use account::Tally;
 use attempts::Errand;
@@ -128,7 +130,12 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
     let request_id = request_id();
     let mut terms = own::terms(core, &snapshot, &incoming);
     let target = incoming.head.target.str_of(&incoming.buf);
-    let (mount, result) = match ingress::route(incoming.head.method, target) {
+    let routed = ingress::route(incoming.head.method, target);
+    if terms.preflight.is_none() && !matches!(&routed, Ok(route) if route.is_own()) {
+        let understood = routed.is_ok();
+        tally.record = record::begin(core, client, &incoming, (&request_id, understood));
+    }
+    let (mount, result) = match routed {
         Ok(route) => {
             tally.client = Some(route.mount.dialect());
             let strict = incoming.header("x-bf-strict") == Some("true");
@@ -156,7 +163,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
             false
         }
         Err(Halt::Failed(failure)) => {
-            tally.status = failure.status;
+            tally.note_failure(&failure);
             terms.keep_alive &= !failure.close;
             let mut head = Head::new(&terms, failure.status);
             head.header(failure::request_id_header(mount.dialect()), request_id.as_bytes());
@@ -165,7 +172,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
             outlet::write(client, out, 0).await.is_ok() && terms.keep_alive
         }
     };
-    account::settle(core, &tally);
+    account::settle(core, client, &mut incoming, &mut tally);
     client.recycle(std::mem::take(&mut incoming.buf));
     keep
 }
@@ -187,6 +194,7 @@ impl Visit<'_> {
             Target::Own(own) => return own::answer(self, client, incoming, *own).await,
             Target::Api(call) => call,
         };
+        tally.note_call(call);
         let chat = matches!(call.operation, Operation::Chat | Operation::CountTokens);
         if !chat && explain::wanted(incoming) {
             let message = "x-bf-dry-run explains calls of a model; this one was not made";

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::exchange::Halt;
 use super::ingress::Own;
+use super::management;
 use super::outlet;
 use super::quota;
 use super::reply::{Head, Terms};
@@ -79,6 +80,7 @@ pub async fn answer(
 ) -> Result<(), Halt> {
     match own {
         Own::Quota => quota::answer(visit, client, incoming).await,
+        Own::Management => management::pass(visit, client, incoming).await,
         Own::Live | Own::Root => {
             say(visit, client, "application/json", br#"{"status":"ok"}"#).await
         }

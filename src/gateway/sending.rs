@@ -177,7 +177,7 @@ impl Visit<'_> {
     ) -> Result<(), Halt> {
         let core = self.core;
         let mut packed = self.pack(incoming, course, ask)?;
-        tally.losses = packed.loss.entries().len() as u64;
+        tally.note_losses(&packed.loss);
         let origin = &course.endpoint.origin;
         let sent = exchange::send(core, client, course.provider, origin, &mut packed.parcel).await;
         packed.give_back(incoming);

@@ -13,12 +13,11 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 
 use super::wallet::Wallet;
-use super::{Core, connection};
+use super::{Core, Ways, connection};
 use crate::config::Snapshot;
 use crate::control::leases::Ask;
 use crate::net::listener;
 use crate::net::upstream::{Lookup, Pool};
-use crate::observe::Registry;
 use crate::provider::login::{Lease, LoginId};
 use crate::worker::Seat;
 use crate::worker::clock::{Clock, TICK};
@@ -45,10 +44,8 @@ pub struct Outfit {
     /// Handed over by the service manager, in the place of one of its own.
     pub socket: Option<std::net::TcpListener>,
     pub snapshot: Arc<Snapshot>,
-    pub registry: Registry,
+    pub ways: Ways,
     pub lookups: flume::Sender<Lookup>,
-    /// Tells the control thread that a strict limit waits for the journal.
-    pub hurry: flume::Sender<()>,
     pub logins: flume::Sender<Ask>,
     pub roots: Arc<[CertificateDer<'static>]>,
     pub tls: Option<Arc<ServerConfig>>,
@@ -59,11 +56,10 @@ pub struct Outfit {
 
 /// Runs one worker to its end.
 pub async fn run(outfit: Outfit, clock: Rc<Clock>) {
-    let Outfit { seat, workers, address, registry, mail, ready, .. } = outfit;
+    let Outfit { seat, workers, address, ways, mail, ready, .. } = outfit;
     let pool = Pool::new(Rc::clone(&clock), outfit.lookups, outfit.roots, workers);
     let wallet = Wallet::new(outfit.logins);
-    let law = (outfit.snapshot, outfit.hurry);
-    let core = Core::new(seat, clock, (pool, wallet), registry, law);
+    let core = Core::new(seat, clock, (pool, wallet), ways, outfit.snapshot);
     let listening = match outfit.socket {
         Some(socket) => listener::adopt(socket, seat.driver),
         None => listener::bind(address),
@@ -83,6 +79,9 @@ pub async fn run(outfit: Outfit, clock: Rc<Clock>) {
             sweeping.pool.sweep(POOL_IDLE_MAX);
         }
     });
+    if core.outbox.is_some() {
+        monoio::spawn(post(Rc::clone(&core)));
+    }
     let mut accepting = Box::pin(listener::accept(&listener));
     loop {
         match select(accepting.as_mut(), mail.recv_async()).await {
@@ -104,6 +103,19 @@ pub async fn run(outfit: Outfit, clock: Rc<Clock>) {
     drop(accepting);
     drop(listener);
     drain(&core).await;
+    if let Some(outbox) = &core.outbox {
+        outbox.flush(&core.counters);
+    }
+}
+
+/// Sends off what the log has not been given yet, again and again.
+async fn post(core: Rc<Core>) {
+    loop {
+        monoio::time::sleep(POST).await;
+        if let Some(outbox) = &core.outbox {
+            outbox.flush(&core.counters);
+        }
+    }
 }
 
 /// Waits for what is in flight; idle connections are closed at once.
@@ -118,6 +130,8 @@ async fn drain(core: &Core) {
     }
 }
 
+/// A record waits no longer in its worker.
+const POST: std::time::Duration = std::time::Duration::from_millis(100);
 const SWEEP: std::time::Duration = std::time::Duration::from_secs(5);
 /// Pooled connections idle for longer are closed; most servers close theirs sooner.
 const POOL_IDLE_MAX: std::time::Duration = std::time::Duration::from_secs(90);

@@ -7,11 +7,14 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client_http1::Http1Conn;
 use super::client_http2::Http2Stream;
+use super::copy::Copy;
+use super::times::Times;
 use crate::wire::http1::{Limits, Refusal, RequestHead};
 use crate::worker::clock::Alarm;
 
@@ -77,18 +80,32 @@ pub enum NoRequest {
 }
 
 /// Whoever is being answered.
-pub enum ClientConn {
+pub struct ClientConn {
+    pub way: Way,
+    /// Where the time of the request under way went.
+    pub times: Rc<Times>,
+    copy: Option<Copy>,
+}
+
+/// How it is spoken to.
+pub enum Way {
     Http1(Http1Conn),
     Http2(Http2Stream),
 }
 
 impl ClientConn {
+    pub fn new(way: Way) -> Self {
+        Self { way, times: Rc::default(), copy: None }
+    }
+
     /// Receives the next request as a whole.
     pub async fn next(&mut self, rules: &Rules) -> Result<Incoming, NoRequest> {
-        match self {
-            Self::Http1(conn) => conn.next(rules).await,
-            Self::Http2(stream) => stream.receive(rules).await,
-        }
+        let incoming = match &mut self.way {
+            Way::Http1(conn) => conn.next(rules).await,
+            Way::Http2(stream) => stream.receive(rules).await,
+        };
+        self.times.begin();
+        incoming
     }
 
     /// Waits for `work`, but neither longer than `limit` nor longer than the client stays.
@@ -101,8 +118,9 @@ impl ClientConn {
         work: F,
     ) -> Result<F::Output, Interrupt> {
         self.alarm().set(limit);
+        let since = Instant::now();
         let mut work = pin!(work);
-        poll_fn(|cx| {
+        let result = poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
@@ -111,7 +129,9 @@ impl ClientConn {
             }
             self.alarm().poll(cx).map(|()| Err(Interrupt::Expired))
         })
-        .await
+        .await;
+        self.times.note_wait(since);
+        result
     }
 
     /// Writes `buf` from `start` on, while watching the client; gives the buffer back.
@@ -124,42 +144,46 @@ impl ClientConn {
         start: usize,
         limit: Duration,
     ) -> Result<Vec<u8>, Interrupt> {
-        match self {
-            Self::Http1(conn) => conn.write(buf, start, limit).await,
-            Self::Http2(stream) => stream.write(buf, start, limit).await,
-        }
+        self.note(buf.get(start..).unwrap_or_default());
+        let since = Instant::now();
+        let written = match &mut self.way {
+            Way::Http1(conn) => conn.write(buf, start, limit).await,
+            Way::Http2(stream) => stream.write(buf, start, limit).await,
+        };
+        self.times.note_wait(since);
+        written
     }
 
     /// What a refusal goes out in, where no request says it.
     pub fn protocol(&self) -> Protocol {
-        match self {
-            Self::Http1(_) => Protocol::Http11,
-            Self::Http2(_) => Protocol::Http2,
+        match &self.way {
+            Way::Http1(_) => Protocol::Http11,
+            Way::Http2(_) => Protocol::Http2,
         }
     }
 
     /// The answer under way stays without its end, and the client has to notice.
     pub fn cut(&mut self) {
-        match self {
+        match &mut self.way {
             // The connection is closed, without a last chunk.
-            Self::Http1(_) => {}
-            Self::Http2(stream) => stream.cut(),
+            Way::Http1(_) => {}
+            Way::Http2(stream) => stream.cut(),
         }
     }
 
     /// Whether anything of an answer to the request under way has been sent.
     pub fn has_answered(&self) -> bool {
-        match self {
-            Self::Http1(conn) => conn.has_answered(),
-            Self::Http2(stream) => stream.has_answered(),
+        match &self.way {
+            Way::Http1(conn) => conn.has_answered(),
+            Way::Http2(stream) => stream.has_answered(),
         }
     }
 
     /// Whether bytes of a next request are already here.
     pub fn has_input(&self) -> bool {
-        match self {
-            Self::Http1(conn) => conn.has_input(),
-            Self::Http2(_) => false,
+        match &self.way {
+            Way::Http1(conn) => conn.has_input(),
+            Way::Http2(_) => false,
         }
     }
 
@@ -173,30 +197,58 @@ impl ClientConn {
         start: usize,
         limit: Duration,
     ) -> Result<Vec<u8>, Interrupt> {
-        match self {
-            Self::Http1(conn) => conn.write_now(buf, start, limit).await,
-            Self::Http2(stream) => stream.write(buf, start, limit).await,
-        }
+        self.note(buf.get(start..).unwrap_or_default());
+        let since = Instant::now();
+        let written = match &mut self.way {
+            Way::Http1(conn) => conn.write_now(buf, start, limit).await,
+            Way::Http2(stream) => stream.write(buf, start, limit).await,
+        };
+        self.times.note_wait(since);
+        written
     }
 
     /// Takes a request's buffer back for the next one.
     pub fn recycle(&mut self, buf: Vec<u8>) {
-        if let Self::Http1(conn) = self {
+        if let Way::Http1(conn) = &mut self.way {
             conn.recycle(buf);
         }
     }
 
+    /// From now on, what is written is also kept, as far as the copy takes it.
+    pub fn keep_copy(&mut self, copy: Option<Copy>) {
+        self.copy = copy;
+    }
+
+    /// What was kept.
+    pub fn take_copy(&mut self) -> Option<Copy> {
+        self.copy.take()
+    }
+
+    fn note(&mut self, bytes: &[u8]) {
+        if let Some(copy) = &mut self.copy {
+            copy.take(bytes);
+        }
+    }
+
+    /// The next bytes of a connection that speaks HTTP no longer; `None` once the client has gone.
+    pub async fn receive(&mut self) -> Option<Vec<u8>> {
+        match &mut self.way {
+            Way::Http1(conn) => conn.receive().await,
+            Way::Http2(_) => None,
+        }
+    }
+
     fn alarm(&self) -> &Alarm {
-        match self {
-            Self::Http1(conn) => &conn.alarm,
-            Self::Http2(stream) => &stream.alarm,
+        match &self.way {
+            Way::Http1(conn) => &conn.alarm,
+            Way::Http2(stream) => &stream.alarm,
         }
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Self::Http1(conn) => conn.poll_gone(cx),
-            Self::Http2(stream) => stream.poll_gone(cx),
+        match &mut self.way {
+            Way::Http1(conn) => conn.poll_gone(cx),
+            Way::Http2(stream) => stream.poll_gone(cx),
         }
     }
 }

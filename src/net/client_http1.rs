@@ -314,6 +314,20 @@ impl Http1Conn {
         .await
     }
 
+    /// The next bytes of a connection that speaks HTTP no longer; `None` once the client has gone.
+    pub(super) async fn receive(&mut self) -> Option<Vec<u8>> {
+        let received = poll_fn(|cx| {
+            if !self.buf.is_empty() && self.reading.is_none() {
+                return Poll::Ready(Ok(1));
+            }
+            self.poll_read(cx, Place::Apart)
+        });
+        match received.await {
+            Ok(count) if count > 0 => Some(std::mem::take(&mut self.buf)),
+            _ => None,
+        }
+    }
+
     /// As [`Http1Conn::write`], for a piece of a stream: what the socket takes is sent at once.
     ///
     /// # Errors

@@ -6,10 +6,12 @@
 pub mod client_conn;
 pub mod client_http1;
 pub mod client_http2;
+pub mod copy;
 mod http2_request;
 mod http2_wire;
 pub mod listener;
 pub mod place;
 pub mod socket;
+pub mod times;
 pub mod tls;
 pub mod upstream;

@@ -52,6 +52,10 @@ pub struct Counters {
     pub heartbeats: Count,
     pub client_gone: Count,
     pub retries: Count,
+    /// Records that the log had no room for.
+    pub log_dropped: Count,
+    /// Records that it took without their bodies.
+    pub log_bodies_dropped: Count,
 }
 
 /// The counters of all workers.
@@ -67,6 +71,11 @@ impl Registry {
 
     pub fn of(&self, worker: usize) -> Arc<Counters> {
         self.workers.get(worker).map_or_else(Arc::default, Arc::clone)
+    }
+
+    /// Records that the log had no room for, and those that it took without their bodies.
+    pub fn log_dropped(&self) -> (u64, u64) {
+        (self.sum(|c| &c.log_dropped), self.sum(|c| &c.log_bodies_dropped))
     }
 
     fn sum(&self, of: impl Fn(&Counters) -> &Count) -> u64 {
@@ -98,7 +107,7 @@ impl Registry {
 
     fn render_plain(&self, out: &mut String) {
         type Of = fn(&Counters) -> &Count;
-        let plain: [(&str, &str, &str, Of); 15] = [
+        let plain: [(&str, &str, &str, Of); 17] = [
             ("finops_connections_total", "counter", "Accepted.", |c| &c.connections),
             ("finops_connections_open", "gauge", "Open now.", |c| &c.connections_open),
             ("finops_input_tokens_total", "counter", "Without cache.", |c| &c.input_tokens),
@@ -123,6 +132,12 @@ impl Registry {
             ("finops_heartbeats_total", "counter", "Sent on quiet streams.", |c| &c.heartbeats),
             ("finops_client_gone_total", "counter", "Left before the end.", |c| &c.client_gone),
             ("finops_retries_total", "counter", "Further attempts.", |c| &c.retries),
+            ("finops_log_dropped_total", "counter", "Log records without room.", |c| {
+                &c.log_dropped
+            }),
+            ("finops_log_bodies_dropped_total", "counter", "Logged without bodies.", |c| {
+                &c.log_bodies_dropped
+            }),
             ("finops_workers", "gauge", "Event loops.", |c| &c.connections),
         ];
         for (name, kind, help, of) in plain {

@@ -6,7 +6,16 @@
 //! [`Keeper`] ends the thread after the jobs that were given before, and leaves one flushed file.
 //! Never: used by a worker; runs a job twice; opens a database that a newer version wrote.
 
+pub mod log_counters;
+pub mod log_db;
+pub mod log_filter;
+pub mod log_page;
+pub mod log_row;
+pub mod log_schema;
+pub mod log_stats;
+pub mod log_write;
 mod open;
+pub mod sql;
 
 pub use open::set_durability;
 
