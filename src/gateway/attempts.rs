@@ -101,7 +101,7 @@ pub async fn run(
             Err(Halt::Failed(failure)) => {
                 let refused = is_final(&failure, at);
                 let failure = first.get_or_insert(failure);
-                if refused || client.has_answered() {
+                if refused || client.has_answered() || incoming.spent {
                     return Err(Halt::Failed(failure.clone()));
                 }
             }
@@ -247,7 +247,8 @@ impl Journey<'_, '_> {
             tally.trail.fail(&failure, clock.since_start());
             let next = self.after(&failure, at, &mut keys, retries);
             // A body that was lost on the way cannot be sent again.
-            let next = if incoming.body().len() == length { next } else { Retry::Stop };
+            let kept = incoming.body().len() == length && !incoming.spent;
+            let next = if kept { next } else { Retry::Stop };
             let wait = match next {
                 Retry::Same { after_ms } | Retry::NextKey { after_ms, .. } => after_ms,
                 Retry::NextTarget | Retry::Stop | Retry::Exhausted => {

@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 
 use super::failure::{Failure, Whose, request_id_header};
 use super::reply::{Head, Terms};
-use super::{Core, ingress, request_id, serve};
+use super::{Core, ingress, passage, request_id, serve};
 use crate::chat::ErrorKind;
 use crate::config::Snapshot;
 use crate::net::client_conn::{ClientConn, Interrupt, NoRequest, Rules, Way};
@@ -135,6 +135,7 @@ fn rules(snapshot: &Snapshot) -> Rules {
         body_max: snapshot.client.max_body_bytes,
         header_timeout: server.header_timeout,
         idle_timeout: server.idle_timeout,
+        streams: passage::streams,
     }
 }
 

@@ -90,7 +90,8 @@ pub async fn send(
         let answer = if sent.is_err() && reused {
             Err(Broken::Before)
         } else {
-            let buf = core.buffers.take();
+            let mut buf = core.buffers.take();
+            buf.resize(HEADROOM, 0);
             read_head(client, provider, conn, buf, parcel.head_only).await?
         };
         match answer {
@@ -102,16 +103,12 @@ pub async fn send(
                 core.counters.upstream_stale.add(1);
                 fresh = true;
             }
-            Err(Broken::Before) => {
-                let what = "it closed the connection without an answer";
-                return Err(Failure::broken(&provider.name, what).into());
-            }
-            Err(Broken::Within(what)) => return Err(Failure::broken(&provider.name, what).into()),
+            Err(broken) => return Err(broken.failure(provider).into()),
         }
     }
 }
 
-async fn connect(
+pub(super) async fn connect(
     core: &Core,
     client: &mut ClientConn,
     provider: &Provider,
@@ -160,33 +157,32 @@ async fn write(conn: &mut UpstreamConn, parcel: &mut Parcel) -> io::Result<()> {
 }
 
 /// How a connection failed while a head was expected.
-enum Broken {
+pub(super) enum Broken {
     /// Nothing had been received.
     Before,
     Within(&'static str),
 }
 
-async fn read_head(
+impl Broken {
+    pub(super) fn failure(&self, provider: &Provider) -> Failure {
+        let what = match self {
+            Self::Before => "it closed the connection without an answer",
+            Self::Within(what) => what,
+        };
+        Failure::broken(&provider.name, what)
+    }
+}
+
+/// Reads up to the head's end; `buf` holds [`HEADROOM`] bytes of room and what was read before.
+pub(super) async fn read_head(
     client: &mut ClientConn,
     provider: &Provider,
     mut conn: UpstreamConn,
     mut buf: Vec<u8>,
     head_only: bool,
 ) -> Result<Result<Answer, Broken>, Halt> {
-    buf.resize(HEADROOM, 0);
     let limit = provider.network.first_byte_timeout;
     loop {
-        let (result, read) = client
-            .guard(limit, conn.read(buf))
-            .await
-            .map_err(|interrupt| late(provider, interrupt, "it sent no answer"))?;
-        buf = read;
-        let nothing = buf.len() == HEADROOM;
-        match result {
-            Ok(count) if count > 0 => {}
-            _ if nothing => return Ok(Err(Broken::Before)),
-            _ => return Ok(Err(Broken::Within("it broke off in the head of its answer"))),
-        }
         loop {
             let wire = buf.get(HEADROOM..).unwrap_or_default();
             let head = match http1::parse_response(wire, &Limits::default(), head_only) {
@@ -206,10 +202,21 @@ async fn read_head(
         if buf.capacity() - buf.len() < READ / 4 {
             buf.reserve(READ);
         }
+        let (result, read) = client
+            .guard(limit, conn.read(buf))
+            .await
+            .map_err(|interrupt| late(provider, interrupt, "it sent no answer"))?;
+        buf = read;
+        let nothing = buf.len() == HEADROOM;
+        match result {
+            Ok(count) if count > 0 => {}
+            _ if nothing => return Ok(Err(Broken::Before)),
+            _ => return Ok(Err(Broken::Within("it broke off in the head of its answer"))),
+        }
     }
 }
 
-fn late(provider: &Provider, interrupt: Interrupt, what: &str) -> Halt {
+pub(super) fn late(provider: &Provider, interrupt: Interrupt, what: &str) -> Halt {
     match interrupt {
         Interrupt::Gone => Halt::Gone,
         Interrupt::Expired => {
@@ -262,6 +269,11 @@ impl Answer {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.header(self.wire(), name)
+    }
+
+    /// The connection can't be used again, whatever the answer says.
+    pub fn spoil(&mut self) {
+        self.body.surplus = true;
     }
 
     /// Whether the body has been read to its end.

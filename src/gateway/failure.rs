@@ -12,6 +12,8 @@ use super::reply::{Head, kept_back};
 use crate::chat::{Dialect, ErrorKind, Fault};
 use crate::dialect::errors;
 use crate::net::upstream::{ConnectError, HEADROOM};
+use crate::wire::json_read;
+use crate::wire::json_scan::{self, DEPTH_MAX};
 
 /// Who has to change something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +138,7 @@ impl Failure {
             };
             failure.headers.push((name.into(), value.into()));
         }
-        if same {
+        if same && (scene.operation.relays_errors() || says_error(body)) {
             failure.verbatim = Some((scene.upstream, body.to_vec()));
         }
         failure
@@ -174,6 +176,12 @@ impl Failure {
         }
         head.whole(&body)
     }
+}
+
+/// Whether a body has the member by which clients know an error.
+fn says_error(body: &[u8]) -> bool {
+    json_scan::validate(body, DEPTH_MAX).is_ok()
+        && std::str::from_utf8(body).is_ok_and(|text| json_read::field(text, "error").is_some())
 }
 
 /// Under which name a dialect's clients look for the id of a request.

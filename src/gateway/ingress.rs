@@ -5,6 +5,7 @@
 //! Never: builds a tree; answers by itself.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::endpoints;
 use super::failure::{Failure, Whose};
@@ -35,26 +36,32 @@ pub struct Mount {
     pub paths: Paths,
     /// The provider meant by a model without prefix.
     pub provider: &'static str,
+    /// Every path below is the provider's own, and goes there as it is.
+    pub raw: bool,
 }
 
 const fn anthropic(prefix: &'static str) -> Mount {
-    Mount { prefix, paths: Paths::Anthropic, provider: "anthropic" }
+    Mount { prefix, paths: Paths::Anthropic, provider: "anthropic", raw: false }
+}
+
+const fn raw(mount: &Mount, provider: &'static str) -> Mount {
+    Mount { prefix: mount.prefix, paths: mount.paths, provider, raw: true }
 }
 
 const fn openai(prefix: &'static str) -> Mount {
-    Mount { prefix, paths: Paths::OpenAi, provider: "openai" }
+    Mount { prefix, paths: Paths::OpenAi, provider: "openai", raw: false }
 }
 
 const fn bedrock(prefix: &'static str) -> Mount {
-    Mount { prefix, paths: Paths::Bedrock, provider: "bedrock" }
+    Mount { prefix, paths: Paths::Bedrock, provider: "bedrock", raw: false }
 }
 
 const fn gemini(prefix: &'static str) -> Mount {
-    Mount { prefix, paths: Paths::Gemini, provider: "gemini" }
+    Mount { prefix, paths: Paths::Gemini, provider: "gemini", raw: false }
 }
 
 /// The first matching prefix counts; the last row matches everything.
-static MOUNTS: [Mount; 17] = [
+static MOUNTS: [Mount; 22] = [
     anthropic("/anthropic"),
     openai("/openai"),
     bedrock("/bedrock"),
@@ -71,6 +78,11 @@ static MOUNTS: [Mount; 17] = [
     bedrock("/pydanticai/bedrock"),
     gemini("/pydanticai/genai"),
     openai("/pydanticai"),
+    raw(&anthropic("/anthropic_passthrough"), "anthropic"),
+    raw(&openai("/openai_passthrough"), "openai"),
+    raw(&openai("/azure_passthrough"), "azure"),
+    raw(&bedrock("/bedrock_passthrough"), "bedrock"),
+    raw(&gemini("/genai_passthrough"), "gemini"),
     openai(""),
 ];
 
@@ -186,6 +198,8 @@ pub struct Ask {
     pub fallbacks: Vec<String>,
     /// Where members stand that may have to be spliced; the body is not scanned again for them.
     pub spans: Spans,
+    /// Where a form's model stands in the body.
+    pub form_model: Option<Range<usize>>,
 }
 
 /// The values of the top-level members that a splice may touch.
@@ -225,6 +239,12 @@ pub fn route(method: Method, target: &str) -> Result<Route, (&'static Mount, Box
 fn find(method: Method, mount: &Mount, rest: &str) -> Result<Target, Failure> {
     if method == Method::Other {
         return Err(Failure::new(501, ErrorKind::NotSupported, Whose::Client, "unknown method"));
+    }
+    if mount.raw {
+        let claude = rest.starts_with("/anthropic/");
+        let dialect = if claude { Dialect::Anthropic } else { mount.dialect() };
+        let call = Call::new(Operation::Passthrough, dialect);
+        return Ok(Target::Api(Call { item: Some(rest.to_owned()), ..call }));
     }
     let (allowed, target) = match rest.trim_end_matches('/') {
         "" | "/api/hello" => ("GET, HEAD", Target::Own(Own::Root)),
@@ -442,7 +462,7 @@ fn ask_of(body: &[u8], wanted_model: Wanted) -> Result<Ask, Failure> {
         Some(_) => return Err(Failure::invalid("stream: must be a boolean")),
     };
     let fallbacks = fallbacks.and_then(value).map_or_else(Vec::new, own_fallbacks);
-    let ask = |model: String| Ok(Ask { model, id: None, stream, fallbacks, spans });
+    let ask = |model: String| Ok(Ask { model, stream, fallbacks, spans, ..Ask::default() });
     let raw = match (wanted_model, model.and_then(value)) {
         (Wanted::No, _) => return ask(String::new()),
         (Wanted::Or(model), None | Some(b"null")) => return ask(model.to_owned()),

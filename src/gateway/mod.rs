@@ -30,11 +30,13 @@ pub mod record;
 pub mod redact;
 pub mod reframe;
 pub mod reply;
+pub mod result_urls;
 pub mod sending;
 pub mod signing;
 pub mod station;
 pub mod trail;
 pub mod transcode;
+pub mod upload;
 pub mod voice;
 pub mod wallet;
 
@@ -47,6 +49,7 @@ use crate::net::client_conn::{ClientConn, Incoming};
 use crate::observe::Counters;
 use crate::provider::{Operation, Provider, model_name};
 use crate::wire::frames::{Frames, Framing};
+use crate::wire::http1::BodyKind;
 
 pub use core_state::{Core, InForce, Ways};
 
@@ -173,6 +176,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
         }
     };
     account::settle(core, client, &mut incoming, &mut tally);
+    let keep = keep && client.body_left() == BodyKind::None;
     client.recycle(std::mem::take(&mut incoming.buf));
     keep
 }
@@ -230,12 +234,12 @@ impl Visit<'_> {
         (call, query): (&Call, &str),
         tally: &mut Tally,
     ) -> Result<(), Halt> {
-        let mut ask = passage::ask(incoming, call, query)?;
+        let mut ask = passage::ask(self, client, incoming, (call, query)).await?;
         ingress::take_fallbacks(incoming, call, &mut ask)?;
         let voice = Voice::of(call, &ask.model, incoming.body())?;
         tally.client = Some(voice.dialect);
         let owned = call.operation.is_owned();
-        let owner = owned.then(|| passage::owner(self, incoming, &ask, query));
+        let owner = owned.then(|| passage::owner(self, incoming, &ask, (call, query)));
         let visit = Visit { voice, ..*self };
         let errand = Errand::new(call.operation, voice.dialect, &ask, query);
         let errand = Errand { owner: owner.as_deref(), ..errand };

@@ -6,6 +6,7 @@
 //! Never: sends a credential of the client, or a header that the rules keep back.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -17,7 +18,7 @@ use super::failure::{Failure, Whose};
 use super::ingress::Spans;
 use super::signing;
 use super::voice::malformed;
-use crate::chat::{ErrorKind, Loss, Request};
+use crate::chat::{Dialect, ErrorKind, Loss, Request};
 use crate::dialect;
 use crate::dialect::foreign_reasoning;
 use crate::net::client_conn::Incoming;
@@ -26,7 +27,7 @@ use crate::provider::credentials::{self, Credited};
 use crate::provider::header_filter::HeaderFilter;
 use crate::provider::login::{Lease, Leased};
 use crate::provider::{Cloud, Endpoint, Envelope, Key, Operation, Origin, Provider, Secret};
-use crate::wire::http1::{self, Method};
+use crate::wire::http1::{self, BodyKind, Method};
 use crate::wire::json_splice::{self, Edit};
 
 /// Named to upstreams where the client's own name is not passed on.
@@ -104,6 +105,13 @@ pub fn identity_body(
     Ok(Some(body))
 }
 
+/// The client's form, whole or not, with the model as the upstream knows it.
+pub fn form_body(course: &Course<'_>, model: &Range<usize>, body: &[u8]) -> Option<Vec<u8>> {
+    let named = course.model.as_bytes();
+    let (before, after) = (body.get(..model.start)?, body.get(model.end..)?);
+    (body.get(model.clone())? != named).then(|| [before, named, after].concat())
+}
+
 /// Writes the hub's request for the upstream.
 ///
 /// # Errors
@@ -167,11 +175,12 @@ pub fn parcel(
         Credited::NeedsKey => return Err(no_credential(course.provider)),
     };
     pass_headers(course, incoming, filter, &mut head);
-    if length > 0 || method == Method::Post {
-        http1::header(&mut head, "content-type", content_type(course, incoming).as_bytes());
-        http1::content_length(&mut head, length as u64);
-    }
+    frame(course, incoming, length, &mut head);
     if let Some(credential) = credential {
+        if incoming.rest != BodyKind::None {
+            let message = "a body of this size can't be signed as it comes; send it as JSON";
+            return Err(Failure::invalid(message));
+        }
         let body = body.as_deref().unwrap_or_else(|| incoming.body());
         let region = course.endpoint.region;
         signing::sign(core, &mut head, (&target, body), credential, region);
@@ -182,6 +191,24 @@ pub fn parcel(
         None => (std::mem::take(&mut incoming.buf), incoming.body_start),
     };
     Ok(Parcel { head, buf, start, head_only: method == Method::Head })
+}
+
+/// The headers of the body's form and length; `length` is what is here of it.
+fn frame(course: &Course<'_>, incoming: &Incoming, length: usize, head: &mut Vec<u8>) {
+    let whole = incoming.rest == BodyKind::None;
+    if whole && length == 0 && method_of(course.operation, incoming.head.method) != Method::Post {
+        return;
+    }
+    http1::header(head, "content-type", content_type(course, incoming).as_bytes());
+    let packed = incoming.header("content-encoding");
+    if let Some(packed) = packed.filter(|_| course.operation == Operation::Passthrough) {
+        http1::header(head, "content-encoding", packed.as_bytes());
+    }
+    match incoming.rest {
+        BodyKind::Length(left) => http1::content_length(head, (length as u64).saturating_add(left)),
+        BodyKind::Chunked => drop(http1::header(head, "transfer-encoding", b"chunked")),
+        BodyKind::None | BodyKind::UntilClose => http1::content_length(head, length as u64),
+    }
 }
 
 /// What is asked upstream: the client's own method, where the gateway only passes its call on.
@@ -255,7 +282,8 @@ fn target<'c>(course: &'c Course<'_>) -> Cow<'c, str> {
     for pair in course.query.split('&').filter(|pair| !pair.is_empty()) {
         let name = name_of(pair);
         let said = fixed.split('&').any(|fixed| name_of(fixed) == name);
-        if said || OWN_PARAMETERS.contains(&name) {
+        let key = name == "key" && course.endpoint.dialect == Dialect::Gemini;
+        if said || key || OWN_PARAMETERS.contains(&name) {
             continue;
         }
         target.push(if target.contains('?') { '&' } else { '?' });
@@ -278,6 +306,14 @@ fn host(origin: &Origin) -> String {
     }
 }
 
+/// On the way to a path of the provider's own, all headers pass that are not guarded or set here.
+fn passes_raw(course: &Course<'_>, filter: &HeaderFilter, name: &str) -> bool {
+    let mut set = course.provider.network.extra_headers.iter();
+    course.operation == Operation::Passthrough
+        && filter.passes(name, true)
+        && (name == "anthropic-beta" || !set.any(|(extra, _)| &**extra == name))
+}
+
 /// The client's headers that the rules let through, and the provider's own.
 fn pass_headers(
     course: &Course<'_>,
@@ -293,6 +329,7 @@ fn pass_headers(
         let name = std::str::from_utf8(&lower).unwrap_or_default();
         let name = match filter.extra(name) {
             Some(extra) => extra,
+            None if passes_raw(course, filter, name) => name,
             None if credentials::forwards(course.provider, filter, name) => name,
             None => continue,
         };

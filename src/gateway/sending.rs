@@ -11,12 +11,13 @@ use super::exchange::{self, Answer, Halt, Parcel};
 use super::failure::Failure;
 use super::ingress::Ask;
 use super::outgoing::{self, Course};
-use super::{Scene, embed, identity, metering, mock, own, reframe, transcode};
+use super::{Scene, embed, identity, metering, mock, own, reframe, result_urls, transcode, upload};
 use crate::chat::{Dialect, Loss};
 use crate::dialect::{Idiom, Reply};
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::provider::{Operation, endpoint};
 use crate::wire::frames::Framing;
+use crate::wire::http1::BodyKind;
 
 /// What an attempt comes to.
 #[derive(Debug)]
@@ -70,7 +71,11 @@ impl Visit<'_> {
         }
         let dialect = self.voice.dialect;
         let subject = ask.id.as_deref().unwrap_or(model);
-        let endpoint = endpoint::resolve(provider, key, operation, dialect, subject, ask.stream);
+        let endpoint = if operation == Operation::Passthrough {
+            endpoint::raw(provider, key, dialect, (subject, query))
+        } else {
+            endpoint::resolve(provider, key, operation, dialect, subject, ask.stream)
+        };
         let endpoint = match endpoint {
             Ok(endpoint) if self.voice.idiom == Some(Idiom::Gemini) => endpoint.for_one(),
             Ok(endpoint) => endpoint,
@@ -149,7 +154,9 @@ impl Visit<'_> {
         let chat = same && course.endpoint.dialect == Dialect::OpenAiChat;
         let metered = chat && streams(course, ask) && course.metered;
         let options = metered.then(|| metering::stream_options(ask, incoming.body())).flatten();
-        let body = if same {
+        let body = if let Some(model) = &ask.form_model {
+            outgoing::form_body(course, model, incoming.body())
+        } else if same {
             let options = options.as_deref();
             let losing = (&mut loss, self.strict);
             outgoing::identity_body(course, &ask.spans, options, incoming.body(), losing)?
@@ -179,7 +186,12 @@ impl Visit<'_> {
         let mut packed = self.pack(incoming, course, ask)?;
         tally.note_losses(&packed.loss);
         let origin = &course.endpoint.origin;
-        let sent = exchange::send(core, client, course.provider, origin, &mut packed.parcel).await;
+        let parcel = &mut packed.parcel;
+        let sent = if incoming.rest == BodyKind::None {
+            exchange::send(core, client, course.provider, origin, parcel).await
+        } else {
+            upload::send(core, client, incoming, (course.provider, origin), parcel).await
+        };
         packed.give_back(incoming);
         let answer = sent?;
         let Packed { loss, reply, usage_hidden, .. } = packed;
@@ -187,8 +199,13 @@ impl Visit<'_> {
         let scene = self.scene(course, (streams, usage_hidden), &loss);
         tally.status = answer.head.status;
         tally.trail.head(answer.head.status, core.clock.since_start());
-        if !(200..300).contains(&answer.head.status) {
+        let passes = course.operation == Operation::Passthrough && answer.head.status < 400;
+        if !passes && !(200..300).contains(&answer.head.status) {
             return Err(self.refused(client, &scene, answer).await);
+        }
+        if result_urls::concerns(&scene) {
+            let told = (&*incoming, &tally.trail);
+            return result_urls::pass(self, client, &scene, answer, told).await;
         }
         let same = self.voice.is(course.endpoint.dialect);
         let streamed = answer.header("content-type").is_some_and(|kind| kind.contains("event"));

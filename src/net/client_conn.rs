@@ -11,11 +11,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+pub use super::client_body::BodyFault;
 use super::client_http1::Http1Conn;
 use super::client_http2::Http2Stream;
 use super::copy::Copy;
 use super::times::Times;
-use crate::wire::http1::{Limits, Refusal, RequestHead};
+use crate::wire::http1::{BodyKind, Limits, Refusal, RequestHead};
 use crate::worker::clock::Alarm;
 
 pub(super) const TOO_LARGE: &str = "the request body is larger than max_request_body_size_mb";
@@ -38,6 +39,9 @@ pub struct Rules {
     pub header_timeout: Duration,
     /// Between requests.
     pub idle_timeout: Duration,
+    /// Whether the body behind a head, which stands at the buffer's begin, is handed on as it
+    /// comes. Asked only where the body is not small.
+    pub streams: fn(&RequestHead, &[u8]) -> bool,
 }
 
 /// What a request came in, and its answer goes out in.
@@ -50,13 +54,18 @@ pub enum Protocol {
     Http2,
 }
 
-/// One whole request. Offsets of `head` and `body` point into `buf`.
+/// One request: whole, or with the begin of a body of which more comes. Offsets of `head` and
+/// `body` point into `buf`.
 #[derive(Debug)]
 pub struct Incoming {
     pub head: RequestHead,
     pub protocol: Protocol,
     pub buf: Vec<u8>,
     pub body_start: usize,
+    /// What of the body comes behind that in `buf`; [`BodyKind::None`] for a whole one.
+    pub rest: BodyKind,
+    /// The rest is on its way to an upstream, and can't be sent to another one.
+    pub spent: bool,
 }
 
 impl Incoming {
@@ -98,7 +107,7 @@ impl ClientConn {
         Self { way, times: Rc::default(), copy: None }
     }
 
-    /// Receives the next request as a whole.
+    /// Receives the next request: whole, but for a body that is handed on as it comes.
     pub async fn next(&mut self, rules: &Rules) -> Result<Incoming, NoRequest> {
         let incoming = match &mut self.way {
             Way::Http1(conn) => conn.next(rules).await,
@@ -205,6 +214,29 @@ impl ClientConn {
         };
         self.times.note_wait(since);
         written
+    }
+
+    /// What of the body of the request under way has not been received.
+    pub fn body_left(&self) -> BodyKind {
+        match &self.way {
+            Way::Http1(conn) => conn.body_left(),
+            Way::Http2(_) => BodyKind::None,
+        }
+    }
+
+    /// Appends the next piece of the body under way to `piece`; `false` if there is none.
+    ///
+    /// # Errors
+    /// [`BodyFault`]; no more of the body can be read then.
+    pub async fn read_body(
+        &mut self,
+        piece: &mut Vec<u8>,
+        limit: Duration,
+    ) -> Result<bool, BodyFault> {
+        match &mut self.way {
+            Way::Http1(conn) => conn.read_body(piece, limit).await,
+            Way::Http2(_) => Ok(false),
+        }
     }
 
     /// Takes a request's buffer back for the next one.

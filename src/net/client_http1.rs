@@ -16,6 +16,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::client_body::{Body, BodyFault};
 use super::client_conn::{Incoming, Interrupt, NoRequest, Protocol, Rules, TOO_LARGE, refusal};
 use super::socket::{Reader, Writer};
 use crate::wire::http1::{self, BodyKind, Chunked, Refusal, RequestHead};
@@ -27,6 +28,9 @@ const BUFFER: usize = 4096;
 const AHEAD_MAX: usize = 64 * 1024;
 /// Larger buffers are given back to the allocator after their request.
 const KEEP_MAX: usize = 64 * 1024;
+
+/// Of a body that is handed on as it comes, so much is read at once.
+const PIECE: usize = 64 * 1024;
 
 /// How long, and for how many bytes, a refused client is listened to.
 const LINGER: Duration = Duration::from_secs(2);
@@ -60,6 +64,8 @@ pub struct Http1Conn {
     closed: bool,
     spare: Vec<u8>,
     answered: bool,
+    /// What comes of a body that is handed on as it comes.
+    body: Body,
     /// Nothing has been received whole yet: the client may still speak HTTP/2.
     fresh: bool,
     writer: Writer,
@@ -77,6 +83,7 @@ impl Http1Conn {
             closed: false,
             spare,
             answered: false,
+            body: Body::Over,
             fresh: true,
             writer,
             alarm,
@@ -181,7 +188,7 @@ impl Http1Conn {
                 self.alarm.set(rules.header_timeout);
             }
         };
-        let end = match self.receive_body(&head, rules).await {
+        let end = match self.begin_body(&head, rules).await {
             Ok(end) => end,
             Err(Some(refusal)) => return Err(self.refused(refusal)),
             Err(None) => return Err(NoRequest::Closed),
@@ -194,7 +201,68 @@ impl Http1Conn {
         self.buf.extend_from_slice(buf.get(end..).unwrap_or_default());
         buf.truncate(end);
         let protocol = if head.http11 { Protocol::Http11 } else { Protocol::Http10 };
-        Ok(Incoming { protocol, body_start: head.len, head, buf })
+        let rest = self.body.kind();
+        Ok(Incoming { protocol, body_start: head.len, head, buf, rest, spent: false })
+    }
+
+    /// What of the body of the request under way has not been received.
+    pub fn body_left(&self) -> BodyKind {
+        self.body.kind()
+    }
+
+    /// Receives the body, or of one that is handed on as it comes the begin; gives the end of what
+    /// stands in the buffer.
+    async fn begin_body(
+        &mut self,
+        head: &RequestHead,
+        rules: &Rules,
+    ) -> Result<usize, Option<Refusal>> {
+        self.body = Body::Over;
+        let here = self.buf.len() - head.len;
+        if !Body::is_large(head, here) || !(rules.streams)(head, &self.buf) {
+            return self.receive_body(head, rules).await;
+        }
+        self.note_target(head);
+        self.body = Body::of(head, rules.body_max).map_err(Some)?;
+        let mut front = std::mem::take(&mut self.buf);
+        let mut rest = front.split_off(head.len);
+        let taken = self.body.take(&mut rest, &mut front);
+        let end = front.len();
+        front.append(&mut rest);
+        self.buf = front;
+        taken.map_err(Some)?;
+        self.grant_body(head).await?;
+        Ok(end)
+    }
+
+    /// Appends the next piece of the body under way to `piece`; `false` if there is none.
+    ///
+    /// # Errors
+    /// [`BodyFault`]; no more of the body can be read then.
+    pub async fn read_body(
+        &mut self,
+        piece: &mut Vec<u8>,
+        limit: Duration,
+    ) -> Result<bool, BodyFault> {
+        let before = piece.len();
+        loop {
+            self.body.take(&mut self.buf, piece).map_err(BodyFault::Refused)?;
+            if piece.len() > before {
+                return Ok(true);
+            }
+            if matches!(self.body, Body::Over) {
+                return Ok(false);
+            }
+            self.alarm.set(limit);
+            if self.reading.is_none() {
+                self.buf.reserve(PIECE);
+            }
+            match self.fill(Place::Behind).await {
+                Ok(Ok(count)) if count > 0 => {}
+                Err(_) => return Err(BodyFault::Late),
+                Ok(_) => return Err(BodyFault::Gone),
+            }
+        }
     }
 
     /// A refusal, with the target of whatever request line was received.

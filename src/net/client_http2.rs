@@ -285,7 +285,9 @@ impl Http2Stream {
             Err(Some(refusal)) => return refused(refusal),
             Err(None) => return Err(NoRequest::Closed),
         }
-        Ok(Incoming { body_start: head.len, protocol: Protocol::Http2, head, buf })
+        let protocol = Protocol::Http2;
+        let rest = BodyKind::None;
+        Ok(Incoming { body_start: head.len, protocol, head, buf, rest, spent: false })
     }
 
     async fn receive_body(

@@ -3,6 +3,7 @@
 //! In: addresses, bytes. Out: heads, bodies, and errors that say what the network did. Never: knows
 //! a model or a dialect; never blocks; never reads ahead of what its consumer has room for.
 
+mod client_body;
 pub mod client_conn;
 pub mod client_http1;
 pub mod client_http2;

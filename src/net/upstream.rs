@@ -345,6 +345,11 @@ pub fn basic_authorization(user: &str, password: &str) -> String {
 }
 
 impl UpstreamConn {
+    /// Both directions at once.
+    pub fn halves(&mut self) -> Option<(&mut Reader, &mut Writer)> {
+        self.wire.as_mut().map(|wire| (&mut wire.reader, &mut wire.writer))
+    }
+
     /// Writes `buf` from `start` on; gives the buffer back.
     pub async fn write(&mut self, buf: Vec<u8>, start: usize) -> (io::Result<()>, Vec<u8>) {
         match &mut self.wire {

@@ -7,7 +7,10 @@
 use crate::dialect::{Dialect, Idiom};
 use crate::provider::catalog::AZURE_API_VERSION;
 use crate::provider::model_name::{Family, alias_of, arn_region, aws_region, family};
-use crate::provider::{Alias, Auth, Endpoint, Key, Models, Operation, Origin, Provider, Spoken};
+use crate::provider::{
+    Alias, Auth, Endpoint, Envelope, Key, Kind, Models, Operation, Origin, Provider, Spoken,
+};
+use crate::wire::frames::Framing;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::borrow::Cow;
 
@@ -74,6 +77,43 @@ pub fn resolve<'p>(
         framing,
         envelope,
         idiom,
+    })
+}
+
+/// Resolves a call to a path of the provider's own, which goes there as it is.
+///
+/// # Errors
+/// When the provider may not be asked so, or has no address.
+pub fn raw<'p>(
+    provider: &'p Provider,
+    key: Option<&'p Key>,
+    dialect: Dialect,
+    (path, query): (&str, &str),
+) -> Result<Endpoint<'p>, NoEndpoint> {
+    let operation = Operation::Passthrough;
+    let allowed = |kinds: &Vec<Kind>| kinds.iter().any(|kind| kind.is(operation, dialect, false));
+    if !provider.allowed.as_ref().is_none_or(allowed) {
+        return Err(NoEndpoint::NotAllowed(operation));
+    }
+    let (origin, base_path) = server(provider, key, None, None)?;
+    let place = Place { key, alias: None, own_region: None, model: "" };
+    let mut target = format!("{base_path}{path}");
+    // Azure's older paths want a version, which a client of another vendor does not know.
+    let dated = path.starts_with("/openai/") && !path.starts_with("/openai/v1/");
+    if provider.row.auth == Auth::Azure && dated && !query.contains("api-version=") {
+        target.push_str("?api-version=");
+        target.extend(encoded(place.api_version()));
+    }
+    Ok(Endpoint {
+        origin,
+        target,
+        model: "",
+        anthropic_version: None,
+        region: place.region().ok(),
+        dialect,
+        framing: Framing::Sse,
+        envelope: Envelope::Plain,
+        idiom: None,
     })
 }
 

@@ -118,6 +118,12 @@ impl Operation {
         matches!(self, Self::Chat | Self::TextCompletion | Self::ResponsesRetrieve)
     }
 
+    /// Whether an upstream of the client's dialect is known to say its errors in it; other vendors
+    /// that offer the operation have their own.
+    pub fn relays_errors(self) -> bool {
+        matches!(self, Self::Chat | Self::CountTokens | Self::Passthrough)
+    }
+
     /// Whether it is about things that one provider keeps, so that no other one can be asked.
     pub fn is_owned(self) -> bool {
         self.is_response() || self.is_file() || self.is_batch() || self == Self::Passthrough

@@ -16,4 +16,5 @@ pub mod json_scan;
 pub mod json_splice;
 mod json_walk;
 pub mod json_write;
+pub mod multipart;
 pub mod sse;

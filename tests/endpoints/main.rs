@@ -1,6 +1,8 @@
 //! Every endpoint beside a chat, over raw sockets, against scripted upstreams.
 //!
-//! `json`: calls about a model, whose body is JSON. `embeddings`: across vendors.
+//! `json`: calls about a model, whose body is JSON. `embeddings`: across vendors. `forms`: multipart
+//! bodies. `kept`: what providers keep: responses, files, batches. `large`: uploads and downloads of
+//! any size. `raw`: paths of the providers' own.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +16,11 @@
 mod support;
 
 mod embeddings;
+mod forms;
 mod json;
+mod kept;
+mod large;
+mod raw;
 
 use support::gateway::Start;
 use support::{Gateway, Upstream};
