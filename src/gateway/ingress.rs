@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::endpoints;
 use super::failure::{Failure, Whose};
+pub use super::mounts::{Mount, Paths, mount_of};
 use crate::chat::{Dialect, ErrorKind};
 use crate::dialect::Idiom;
 use crate::dialect::embedding_request::of_invoke;
@@ -19,84 +20,6 @@ use crate::wire::http1::{self, Method};
 use crate::wire::json_read;
 use crate::wire::json_scan::{self, Span};
 use crate::wire::json_splice;
-
-/// Whose paths are served under a prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paths {
-    Anthropic,
-    OpenAi,
-    Bedrock,
-    Gemini,
-}
-
-/// A prefix under which one vendor's paths are served.
-#[derive(Debug)]
-pub struct Mount {
-    pub prefix: &'static str,
-    pub paths: Paths,
-    /// The provider meant by a model without prefix.
-    pub provider: &'static str,
-    /// Every path below is the provider's own, and goes there as it is.
-    pub raw: bool,
-}
-
-const fn anthropic(prefix: &'static str) -> Mount {
-    Mount { prefix, paths: Paths::Anthropic, provider: "anthropic", raw: false }
-}
-
-const fn raw(mount: &Mount, provider: &'static str) -> Mount {
-    Mount { prefix: mount.prefix, paths: mount.paths, provider, raw: true }
-}
-
-const fn openai(prefix: &'static str) -> Mount {
-    Mount { prefix, paths: Paths::OpenAi, provider: "openai", raw: false }
-}
-
-const fn bedrock(prefix: &'static str) -> Mount {
-    Mount { prefix, paths: Paths::Bedrock, provider: "bedrock", raw: false }
-}
-
-const fn gemini(prefix: &'static str) -> Mount {
-    Mount { prefix, paths: Paths::Gemini, provider: "gemini", raw: false }
-}
-
-/// The first matching prefix counts; the last row matches everything.
-static MOUNTS: [Mount; 22] = [
-    anthropic("/anthropic"),
-    openai("/openai"),
-    bedrock("/bedrock"),
-    gemini("/genai"),
-    anthropic("/litellm/anthropic"),
-    bedrock("/litellm/bedrock"),
-    gemini("/litellm/genai"),
-    openai("/litellm"),
-    anthropic("/langchain/anthropic"),
-    bedrock("/langchain/bedrock"),
-    gemini("/langchain/genai"),
-    openai("/langchain"),
-    anthropic("/pydanticai/anthropic"),
-    bedrock("/pydanticai/bedrock"),
-    gemini("/pydanticai/genai"),
-    openai("/pydanticai"),
-    raw(&anthropic("/anthropic_passthrough"), "anthropic"),
-    raw(&openai("/openai_passthrough"), "openai"),
-    raw(&openai("/azure_passthrough"), "azure"),
-    raw(&bedrock("/bedrock_passthrough"), "bedrock"),
-    raw(&gemini("/genai_passthrough"), "gemini"),
-    openai(""),
-];
-
-impl Mount {
-    /// The language of errors under this prefix, where no request was understood.
-    pub const fn dialect(&self) -> Dialect {
-        match self.paths {
-            Paths::Anthropic => Dialect::Anthropic,
-            Paths::OpenAi => Dialect::OpenAiChat,
-            Paths::Bedrock => Dialect::Bedrock,
-            Paths::Gemini => Dialect::Gemini,
-        }
-    }
-}
 
 /// What the gateway itself is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,14 +135,6 @@ pub struct Spans {
     pub stream_options: Option<Span>,
     /// Who shall keep a batch: the gateway's own field, which stays here.
     pub provider: Option<Span>,
-}
-
-/// The mount of a path; for errors, too, since every error speaks its dialect.
-pub fn mount_of(path: &str) -> &'static Mount {
-    let under = |mount: &&Mount| {
-        path.strip_prefix(mount.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    MOUNTS.iter().find(under).unwrap_or(&MOUNTS[MOUNTS.len() - 1])
 }
 
 /// Understands a request line.

@@ -21,6 +21,7 @@ pub mod management;
 pub mod metering;
 pub mod mock;
 pub mod models;
+pub mod mounts;
 pub mod outgoing;
 pub mod outlet;
 pub mod own;
@@ -222,7 +223,8 @@ impl Visit<'_> {
                 tally.trail = Trail::of(&ask.model, errand.request_type, shown);
                 attempts::run(&visit, client, incoming, &errand, tally).await
             }
-            _ => self.pass(client, incoming, (call, &route.query), tally).await,
+            // Rare beside chats, whose own state it would make larger.
+            _ => Box::pin(self.pass(client, incoming, (call, &route.query), tally)).await,
         }
     }
 

@@ -129,7 +129,8 @@ impl Visit<'_> {
                     && embed::has_to_read(from, to, incoming.body())
                 {
                     let asked = (errand.ask, from, to);
-                    return embed::answer(self, client, incoming, &course, asked, tally).await;
+                    let answering = embed::answer(self, client, incoming, &course, asked, tally);
+                    return Box::pin(answering).await;
                 }
                 self.exchange(client, incoming, &course, errand.ask, tally).await
             }
@@ -190,7 +191,8 @@ impl Visit<'_> {
         let sent = if incoming.rest == BodyKind::None {
             exchange::send(core, client, course.provider, origin, parcel).await
         } else {
-            upload::send(core, client, incoming, (course.provider, origin), parcel).await
+            let to = (course.provider, origin.as_ref());
+            Box::pin(upload::send(core, client, incoming, to, parcel)).await
         };
         packed.give_back(incoming);
         let answer = sent?;
@@ -205,7 +207,7 @@ impl Visit<'_> {
         }
         if result_urls::concerns(&scene) {
             let told = (&*incoming, &tally.trail);
-            return result_urls::pass(self, client, &scene, answer, told).await;
+            return Box::pin(result_urls::pass(self, client, &scene, answer, told)).await;
         }
         let same = self.voice.is(course.endpoint.dialect);
         let streamed = answer.header("content-type").is_some_and(|kind| kind.contains("event"));
