@@ -446,7 +446,7 @@ impl<'r> Writer<'_, 'r, '_> {
                 object.raw(name, extra.raw);
                 said.push(name);
             } else if let Some(name) = CLAUDES.iter().find(|known| **known == name)
-                && request.from == Dialect::Anthropic
+                && (request.from == Dialect::Anthropic || *name == "anthropic_beta")
                 && self.family.is_claude()
             {
                 self.fields.add(name, extra.raw);

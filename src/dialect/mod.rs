@@ -114,6 +114,11 @@ impl Malformed {
     }
 }
 
+/// Whether Converse may be told Claude's beta flags for a model: a name may hide whose it is.
+pub fn bedrock_takes_betas(model: &str) -> bool {
+    bedrock_family::Family::of(model).is_claude()
+}
+
 /// What the target of a request is like, as far as its body depends on it.
 #[derive(Debug, Clone)]
 pub struct Manner {

@@ -365,6 +365,7 @@ fn upstream(
         Heading::Upstream(course) => course,
     };
     course.lease = wallet::stand_in(course.key.filter(|_| course.direct.is_none()));
+    course.betas = visit.betas(incoming, &course, errand.ask);
     let mut packed = visit.pack(incoming, &course, errand.ask)?;
     let body = packed.parcel.buf.get(packed.parcel.start..).unwrap_or_default();
     let body = std::str::from_utf8(body).ok().and_then(|body| {

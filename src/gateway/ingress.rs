@@ -132,6 +132,7 @@ pub struct Spans {
     pub stream: Option<Span>,
     pub headers: Option<Span>,
     pub anthropic_version: Option<Span>,
+    pub anthropic_beta: Option<Span>,
     pub stream_options: Option<Span>,
     /// Who shall keep a batch: the gateway's own field, which stays here.
     pub provider: Option<Span>,
@@ -328,8 +329,7 @@ pub fn ask(incoming: &Incoming, call: &Call) -> Result<Ask, Failure> {
         let message = "a request body needs content-length or transfer-encoding: chunked";
         return Err(Failure::new(411, ErrorKind::InvalidRequest, Whose::Client, message));
     }
-    let model = Wanted::of(call);
-    let mut ask = ask_of(incoming.body(), model)?;
+    let mut ask = ask_of(incoming.body(), Wanted::of(call))?;
     if let Some(model) = &call.item {
         ask.model.clone_from(model);
     }
@@ -359,9 +359,17 @@ impl Wanted {
 }
 
 fn ask_of(body: &[u8], wanted_model: Wanted) -> Result<Ask, Failure> {
-    let wanted = ["model", "stream", "headers", "anthropic_version", "stream_options", "fallbacks"];
+    let wanted = [
+        "model",
+        "stream",
+        "headers",
+        "anthropic_version",
+        "anthropic_beta",
+        "stream_options",
+        "fallbacks",
+    ];
     let found = json_scan::scan(body, json_scan::DEPTH_MAX, &wanted);
-    let [model, stream, headers, anthropic_version, stream_options, fallbacks] =
+    let [model, stream, headers, anthropic_version, anthropic_beta, stream_options, fallbacks] =
         found.map_err(|fault| {
             let what = if body.is_empty() { "the body is empty" } else { fault.what };
             Failure::invalid(format!(
@@ -369,7 +377,15 @@ fn ask_of(body: &[u8], wanted_model: Wanted) -> Result<Ask, Failure> {
                 fault.at
             ))
         })?;
-    let spans = Spans { model, stream, headers, anthropic_version, stream_options, provider: None };
+    let spans = Spans {
+        model,
+        stream,
+        headers,
+        anthropic_version,
+        anthropic_beta,
+        stream_options,
+        provider: None,
+    };
     let value = |span: Span| body.get(span.start..span.end);
     let stream = match stream.and_then(value) {
         None | Some(b"false" | b"null") => false,

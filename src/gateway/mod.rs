@@ -11,6 +11,7 @@ pub mod connection;
 mod core_state;
 pub mod embed;
 pub mod endpoints;
+mod envelope;
 pub mod exchange;
 pub mod explain;
 pub mod failure;

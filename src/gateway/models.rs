@@ -117,6 +117,8 @@ async fn of_provider(
         operation,
         query: "",
         absolute,
+        stream: false,
+        betas: String::new(),
         endpoint,
     };
     let filter = &visit.snapshot.client.header_filter;

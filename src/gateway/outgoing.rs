@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::Core;
 use super::authority::Direct;
+use super::envelope::{self, Texts};
 use super::exchange::Parcel;
 use super::failure::{Failure, Whose};
 use super::ingress::Spans;
@@ -28,6 +29,8 @@ use crate::provider::header_filter::HeaderFilter;
 use crate::provider::login::{Lease, Leased};
 use crate::provider::{Cloud, Endpoint, Envelope, Key, Operation, Origin, Provider, Secret};
 use crate::wire::http1::{self, BodyKind, Method};
+use crate::wire::json_read;
+use crate::wire::json_scan;
 use crate::wire::json_splice::{self, Edit};
 
 /// Named to upstreams where the client's own name is not passed on.
@@ -52,6 +55,10 @@ pub struct Course<'p> {
     pub query: &'p str,
     /// The connection goes through a proxy that wants the whole address.
     pub absolute: bool,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+    /// The `anthropic-beta` flags that the provider takes, joined by commas: [`betas`].
+    pub betas: String,
 }
 
 /// The client's body for an upstream of the same dialect; with other `stream_options`, where these
@@ -66,37 +73,17 @@ pub fn identity_body(
     body: &[u8],
     (loss, strict): (&mut Loss, bool),
 ) -> Result<Option<Vec<u8>>, Failure> {
-    let &Spans { model, stream, headers, anthropic_version: version, .. } = spans;
-    let mut quoted = Vec::with_capacity(course.model.len() + 2);
-    crate::wire::json_write::string(&mut quoted, course.model);
     let mut edits: Vec<Edit<'_>> = Vec::new();
     // A key that a client put into its body by mistake must not travel (clients.md §0.2).
-    edits.extend(headers.or(spans.provider).map(|value| Edit::Remove { value }));
+    edits.extend(spans.headers.or(spans.provider).map(|value| Edit::Remove { value }));
     edits.extend(stream_options.map(|with| match spans.stream_options {
         Some(value) => Edit::Replace { value, with },
         None => Edit::Insert { name: "stream_options", value: with },
     }));
     edits.extend(foreign_reasoning::cuts(course.endpoint.dialect, body, course.model, loss));
     refuse_loss(course, loss, strict)?;
-    let added;
-    match course.endpoint.envelope {
-        Envelope::Plain | Envelope::ModelInPath => {
-            let value = model.filter(|span| span.of(body) != quoted.as_slice());
-            edits.extend(value.map(|value| Edit::Replace { value, with: &quoted }));
-        }
-        Envelope::CohereInvoke => {
-            edits.extend(model.map(|value| Edit::Remove { value }));
-            edits.push(Edit::Insert { name: "api_version", value: b"2" });
-        }
-        Envelope::AnthropicVersion(wanted) => {
-            edits.extend(model.map(|value| Edit::Remove { value }));
-            edits.extend(stream.map(|value| Edit::Remove { value }));
-            if version.is_none() {
-                added = format!("\"{wanted}\"");
-                edits.push(Edit::Insert { name: "anthropic_version", value: added.as_bytes() });
-            }
-        }
-    }
+    let texts = Texts::of(course);
+    edits.extend(envelope::edits(course, spans, &texts, body));
     if edits.is_empty() {
         return Ok(None);
     }
@@ -127,6 +114,16 @@ pub fn encode(
     dialect::encode_request(course.endpoint.dialect, request, &manner, &mut body, loss)
         .map_err(malformed)?;
     refuse_loss(course, loss, strict)?;
+    if matches!(course.endpoint.envelope, Envelope::Claude { .. }) {
+        let names = ["model", "stream", "anthropic_version", "anthropic_beta"];
+        let found = json_scan::scan(&body, json_scan::DEPTH_MAX, &names).unwrap_or_default();
+        let [model, stream, anthropic_version, anthropic_beta] = found;
+        let spans = Spans { model, stream, anthropic_version, anthropic_beta, ..Spans::default() };
+        let texts = Texts::of(course);
+        let edits = envelope::edits(course, &spans, &texts, &body);
+        json_splice::apply(&mut body, &edits)
+            .map_err(|misfit| Failure::invalid(misfit.to_string()))?;
+    }
     Ok(body)
 }
 
@@ -314,6 +311,40 @@ fn passes_raw(course: &Course<'_>, filter: &HeaderFilter, name: &str) -> bool {
         && (name == "anthropic-beta" || !set.any(|(extra, _)| &**extra == name))
 }
 
+/// The `anthropic-beta` flags of a call that the provider takes: the configuration's, the client's
+/// header's, and those of its body, where Bedrock's clients say them (`in_body`, a JSON list).
+pub fn betas(
+    provider: &Provider,
+    incoming: &Incoming,
+    filter: &HeaderFilter,
+    in_body: Option<&str>,
+) -> String {
+    let mut said = String::new();
+    let mut say = |flags: &str| {
+        for flag in flags.split(',').map(str::trim).filter(|flag| !flag.is_empty()) {
+            if !said.split(',').any(|other| other == flag) {
+                said.push_str(if said.is_empty() { "" } else { "," });
+                said.push_str(flag);
+            }
+        }
+    };
+    for (name, value) in incoming.head.headers(&incoming.buf) {
+        let plain =
+            name.eq_ignore_ascii_case(BETA) && credentials::forwards(provider, filter, BETA);
+        let extra = || filter.extra(&name.to_ascii_lowercase()) == Some(BETA);
+        if plain || (name.len() == BETA.len() + "x-bf-eh-".len() && extra()) {
+            say(&String::from_utf8_lossy(value));
+        }
+    }
+    for flag in in_body.into_iter().flat_map(json_read::items).filter_map(json_read::text) {
+        say(&flag);
+    }
+    let said = (!said.is_empty()).then_some(said.as_str());
+    credentials::beta(provider, said).map_or_else(String::new, Cow::into_owned)
+}
+
+const BETA: &str = "anthropic-beta";
+
 /// The client's headers that the rules let through, and the provider's own.
 fn pass_headers(
     course: &Course<'_>,
@@ -321,7 +352,6 @@ fn pass_headers(
     filter: &HeaderFilter,
     head: &mut Vec<u8>,
 ) {
-    let mut betas = String::new();
     let mut sent: SmallVec<[SmallVec<[u8; 32]>; 4]> = SmallVec::new();
     for (name, value) in incoming.head.headers(&incoming.buf) {
         let mut lower: SmallVec<[u8; 64]> = SmallVec::from_slice(name.as_bytes());
@@ -333,20 +363,15 @@ fn pass_headers(
             None if credentials::forwards(course.provider, filter, name) => name,
             None => continue,
         };
-        if name == "anthropic-beta" {
-            if !betas.is_empty() {
-                betas.push(',');
-            }
-            betas.push_str(&String::from_utf8_lossy(value));
+        if name == BETA {
             continue;
         }
         if http1::header(head, name, value) {
             sent.push(SmallVec::from_slice(name.as_bytes()));
         }
     }
-    let beta = credentials::beta(course.provider, (!betas.is_empty()).then_some(betas.as_str()));
-    if let Some(beta) = beta {
-        http1::header(head, "anthropic-beta", beta.as_bytes());
+    if !course.betas.is_empty() && !envelope::holds_betas(course) {
+        http1::header(head, "anthropic-beta", course.betas.as_bytes());
     }
     let was_sent = |name: &str| sent.iter().any(|sent| sent.as_slice() == name.as_bytes());
     let mut agent = was_sent("user-agent");

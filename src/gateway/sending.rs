@@ -7,6 +7,7 @@
 use super::Visit;
 use super::account::Tally;
 use super::attempts::{Errand, Site};
+use super::envelope;
 use super::exchange::{self, Answer, Halt, Parcel};
 use super::failure::Failure;
 use super::ingress::Ask;
@@ -102,6 +103,8 @@ impl Visit<'_> {
             operation,
             query: if same { query } else { "" },
             absolute: provider.network.transport.proxy.is_some() && !endpoint.origin.tls,
+            stream: ask.stream,
+            betas: String::new(),
             endpoint,
         })))
     }
@@ -124,6 +127,7 @@ impl Visit<'_> {
             Heading::Upstream(mut course) => {
                 let own_key = course.key.filter(|_| course.direct.is_none());
                 course.lease = self.core.wallet.lease(client, course.provider, own_key).await?;
+                course.betas = self.betas(incoming, &course, errand.ask);
                 tally.upstream = Some(course.endpoint.dialect);
                 if let Some((from, to)) = self.voice.idiom.zip(course.endpoint.idiom)
                     && embed::has_to_read(from, to, incoming.body())
@@ -135,6 +139,14 @@ impl Visit<'_> {
                 self.exchange(client, incoming, &course, errand.ask, tally).await
             }
         }
+    }
+
+    /// The beta flags that a call goes upstream with.
+    pub(super) fn betas(&self, incoming: &Incoming, course: &Course<'_>, ask: &Ask) -> String {
+        let in_body = ask.spans.anthropic_beta.map(|span| span.of(incoming.body()));
+        let in_body = in_body.and_then(|raw| std::str::from_utf8(raw).ok());
+        let filter = &self.snapshot.client.header_filter;
+        outgoing::betas(course.provider, incoming, filter, in_body)
     }
 
     /// Makes the request as it goes upstream. The client's own body may move into it: see
@@ -162,9 +174,11 @@ impl Visit<'_> {
             let losing = (&mut loss, self.strict);
             outgoing::identity_body(course, &ask.spans, options, incoming.body(), losing)?
         } else {
+            let betas = envelope::list(&course.betas);
             let mut request = self.voice.decode(incoming.body(), &mut loss)?;
             request.model = course.model.into();
             request.stream = ask.stream;
+            envelope::tell(course, &mut request, &betas);
             reply = self.reply(ask, &request, incoming.body());
             Some(outgoing::encode(course, &request, &mut loss, self.strict)?)
         };

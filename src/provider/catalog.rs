@@ -24,6 +24,13 @@ const ANTHROPIC_VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
 pub const BEDROCK_VERSION: &str = "bedrock-2023-05-31";
 /// In the body of Claude on Vertex.
 pub const VERTEX_VERSION: &str = "vertex-2023-10-16";
+const CLAUDE_ON_BEDROCK: Envelope =
+    Envelope::Claude { version: BEDROCK_VERSION, keeps_model: false, keeps_stream: false };
+const CLAUDE_ON_VERTEX: Envelope =
+    Envelope::Claude { version: VERTEX_VERSION, keeps_model: false, keeps_stream: true };
+/// Its tokens are counted by a model of their own, which the path names.
+const COUNTED_ON_VERTEX: Envelope =
+    Envelope::Claude { version: VERTEX_VERSION, keeps_model: true, keeps_stream: false };
 /// Azure's `api-version` where neither key nor alias names one.
 pub const AZURE_API_VERSION: &str = "2024-10-21";
 
@@ -187,7 +194,7 @@ pub static BEDROCK: Row = Row {
             models: Models::Only(Family::Claude),
             stream_path: Some("/model/{model}/invoke-with-response-stream"),
             framing: Framing::AwsEventStream,
-            envelope: Envelope::AnthropicVersion(BEDROCK_VERSION),
+            envelope: CLAUDE_ON_BEDROCK,
             ..way(Operation::Chat, Dialect::Anthropic, "/model/{model}/invoke")
         },
         Spoken {
@@ -231,7 +238,7 @@ pub static VERTEX: Row = Row {
         Spoken {
             models: Models::Only(Family::Claude),
             stream_path: Some(vertex!("publishers/anthropic/models/{model}:streamRawPredict")),
-            envelope: Envelope::AnthropicVersion(VERTEX_VERSION),
+            envelope: CLAUDE_ON_VERTEX,
             ..way(
                 Operation::Chat,
                 Dialect::Anthropic,
@@ -278,6 +285,7 @@ pub static VERTEX: Row = Row {
         },
         Spoken {
             models: Models::Only(Family::Claude),
+            envelope: COUNTED_ON_VERTEX,
             ..way(
                 Operation::CountTokens,
                 Dialect::Anthropic,

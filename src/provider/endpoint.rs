@@ -374,7 +374,9 @@ mod tests {
         let bedrock = provider("bedrock");
         let chat = Operation::Chat;
         let found = resolve(&bedrock, Some(&key), chat, Anthropic, claude, true).unwrap();
-        assert_eq!(found.envelope, Envelope::AnthropicVersion("bedrock-2023-05-31"));
+        let wanted =
+            matches!(found.envelope, Envelope::Claude { version: "bedrock-2023-05-31", .. });
+        assert!(wanted);
         assert_eq!(found.framing, Framing::AwsEventStream);
     }
 

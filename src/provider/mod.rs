@@ -104,8 +104,13 @@ pub struct Spoken {
 pub enum Envelope {
     /// `model` in the body, as the dialect has it.
     Plain,
-    /// Claude on Bedrock Invoke or Vertex: no `model` and no `stream`, `anthropic_version` added.
-    AnthropicVersion(&'static str),
+    /// Claude on Bedrock Invoke or Vertex: `anthropic_version` and the beta flags in the body.
+    Claude {
+        version: &'static str,
+        /// Else it stands only in the path.
+        keeps_model: bool,
+        keeps_stream: bool,
+    },
     /// Cohere's rerank on Bedrock Invoke: no `model`, `api_version` added.
     CohereInvoke,
     /// `model` only in the path (Bedrock Converse, Gemini, Azure deployments).

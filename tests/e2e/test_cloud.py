@@ -9,7 +9,7 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from cloud import Asked, Cloud, resigned, said
+from cloud import MESSAGE, Asked, Cloud, resigned, said
 from conftest import DIRECT
 from gateway import ROOT, Gateway
 
@@ -439,3 +439,124 @@ def test_the_managed_identity_of_azure(cloud, tmp_path):
     (asked,) = tokens.asked
     assert asked.headers["metadata"] == "true" and "resource=https%3A%2F%2Fcogn" in asked.target
     assert cloud.calls("/openai/")[0].headers["authorization"] == "Bearer token-1"
+
+
+# -- Claude, in each cloud's envelope ----------------------------------------------------------
+
+TAKEN, OTHER = "interleaved-thinking-2025-05-14", "skills-2025-10-02"
+BEDROCK_CLAUDE = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+
+def test_beta_flags_go_where_the_cloud_looks_for_them(cloud, tmp_path):
+    """Into the body of Invoke and rawPredict, a header for Azure; each only those that are taken."""
+    tokens = Tokens(cloud)
+    providers: dict = {}
+    for name, key in (
+        ("bedrock", aws()),
+        ("vertex", vertex(service_account(tokens.url))),
+        ("azure", azure(cloud) | {"value": "azure-key"}),
+    ):
+        providers |= settings(cloud, name, key)["providers"]
+    flags = {"anthropic-beta": f"{TAKEN},{OTHER}"}
+    with Gateway({"version": 2, "providers": providers}, tmp_path) as gateway:
+
+        def sent(path: str, body: dict, **headers: str) -> Asked:
+            cloud.asked.clear()
+            answer = gateway.post(path, body, flags | headers)
+            assert answer.status == 200, (answer.body, gateway.logged())
+            assert b"hello" in answer.body
+            return [a for a in cloud.asked if not a.target.startswith("/token")][-1]
+
+        messages = "/anthropic/v1/messages"
+        asked = sent(messages, ask(f"bedrock/{BEDROCK_CLAUDE}"))
+        assert asked.json["anthropic_beta"] == [TAKEN] and "anthropic-beta" not in asked.headers
+        assert asked.json["anthropic_version"] == "bedrock-2023-05-31"
+        assert "model" not in asked.json and "stream" not in asked.json
+        assert asked.headers["authorization"] == resigned(asked, cloud.host, SECRET)
+
+        own = ask("m", anthropic_version="bedrock-2023-05-31", anthropic_beta=[OTHER, TAKEN])
+        del own["model"]
+        asked = sent(f"/bedrock/model/{BEDROCK_CLAUDE}/invoke", own)
+        assert asked.json["anthropic_beta"] == [TAKEN]
+
+        asked = sent(messages, ask("vertex/claude-sonnet-4-5@20250929"))
+        assert asked.json["anthropic_beta"] == [TAKEN] and "anthropic-beta" not in asked.headers
+        assert asked.json["anthropic_version"] == "vertex-2023-10-16"
+        assert "model" not in asked.json and asked.target.endswith(":rawPredict")
+        asked = sent("/openai/v1/chat/completions", ask("vertex/claude-sonnet-4-5@20250929"))
+        assert asked.json["anthropic_version"] == "vertex-2023-10-16"
+        assert "model" not in asked.json and not asked.json.get("stream")
+
+        asked = sent(messages, ask("azure/claude-sonnet-4-5"))
+        assert asked.headers["anthropic-beta"] == f"{TAKEN},{OTHER}"
+        assert asked.headers["x-api-key"] == "azure-key" and "anthropic_beta" not in asked.json
+
+        profile = f"bedrock/{ARN}"
+        asked = sent("/openai/v1/chat/completions", ask(profile))
+        assert asked.json["additionalModelRequestFields"]["anthropic_beta"] == [TAKEN]
+        asked = sent("/openai/v1/chat/completions", ask("bedrock/amazon.nova-pro-v1:0"))
+        assert "additionalModelRequestFields" not in asked.json
+
+
+def test_claude_on_vertex_is_told_to_stream(cloud, tmp_path):
+    tokens = Tokens(cloud)
+    stream = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    begun = {"type": "message_start", "message": {**MESSAGE, "content": []}}
+    ended = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}
+    stream = b"".join(
+        f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in (begun, ended)
+    ) + stream
+    path = "/v1/projects/acme/locations/europe-west1/publishers/anthropic/"
+    cloud.route(path, lambda _: said(stream, kind="text/event-stream"))
+    key = vertex(service_account(tokens.url))
+    with Gateway(settings(cloud, "vertex", key), tmp_path) as gateway:
+        model = "vertex/claude-sonnet-4-5@20250929"
+        for at in ("/anthropic/v1/messages", "/openai/v1/chat/completions"):
+            answer = gateway.post(at, ask(model, stream=True))
+            assert answer.status == 200, answer.body
+            assert answer.body
+            asked = cloud.calls(path)[-1]
+            assert asked.target.endswith("@20250929:streamRawPredict")
+            assert asked.json["stream"] is True and "model" not in asked.json
+
+
+def test_bodies_of_bedrock_reach_anthropic_as_messages(cloud, tmp_path):
+    """Claude Code's Bedrock mode on another provider: what the path said is said in the body."""
+    with Gateway(settings(cloud, "anthropic", {"value": "sk-1"}), tmp_path) as gateway:
+        body = ask("m", anthropic_version="bedrock-2023-05-31", anthropic_beta=[TAKEN])
+        del body["model"]
+        answer = gateway.post("/bedrock/model/anthropic%2Fclaude-sonnet-4-5/invoke", body)
+        assert answer.status == 200, answer.body
+    (asked,) = cloud.asked
+    assert asked.headers["anthropic-beta"] == TAKEN and asked.json["model"] == "claude-sonnet-4-5"
+    assert "anthropic_version" not in asked.json and "anthropic_beta" not in asked.json
+
+
+def test_every_row_of_azure_and_vertex(cloud, tmp_path):
+    """Deployments, Responses, Foundry; Gemini, Mistral, the OpenAPI endpoint; families by alias."""
+    tokens = Tokens(cloud)
+    alias = {"prod": {"model_id": "prod-llm", "model_family": "anthropic"}}
+    azure_key = azure(cloud, api_version="2025-01-01-preview") | {"value": "k", "aliases": alias}
+    providers = settings(cloud, "azure", azure_key)["providers"]
+    providers |= settings(cloud, "vertex", vertex(service_account(tokens.url)))["providers"]
+    vertex_path = "/v1/projects/acme/locations/europe-west1/"
+    made = {"id": "resp_1", "object": "response", "status": "completed", "output": [], "model": "m"}
+    cloud.route("/openai/v1/responses", lambda _: made)
+    with Gateway({"version": 2, "providers": providers}, tmp_path) as gateway:
+        chat, messages = "/openai/v1/chat/completions", "/anthropic/v1/messages"
+        for at, body, target in (
+            (chat, ask("azure/gpt-4o"), "/openai/deployments/gpt-4o/chat/completions?api-version=2025-01-01-preview"),
+            (messages, ask("azure/gpt-4o"), "/openai/deployments/gpt-4o/chat/completions?api-version=2025-01-01-preview"),
+            ("/openai/v1/responses", {"model": "azure/gpt-4o", "input": "hi"}, "/openai/v1/responses"),
+            (chat, ask("azure/prod"), "/anthropic/v1/messages"),
+            (chat, ask("vertex/mistral-large-2411"), f"{vertex_path}publishers/mistralai/models/mistral-large-2411:rawPredict"),
+            (chat, ask("vertex/meta/llama-4-maas"), f"{vertex_path}endpoints/openapi/chat/completions"),
+            (messages, ask("vertex/gemini-2.5-pro"), f"{vertex_path}publishers/google/models/gemini-2.5-pro:generateContent"),
+        ):
+            cloud.asked.clear()
+            answer = gateway.post(at, body)
+            assert answer.status == 200, (at, body, answer.body)
+            asked = [a for a in cloud.asked if not a.target.startswith("/token")][-1]
+            assert asked.target == target
+            wanted = "authorization" if body["model"].startswith("vertex") else "api-key"
+            assert wanted in asked.headers or asked.headers["x-api-key"] == "k"

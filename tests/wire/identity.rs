@@ -68,6 +68,8 @@ impl Case {
             model: named,
             query: "",
             absolute: false,
+            stream: given["stream"] == true,
+            betas: String::new(),
         };
         let mut loss = Loss::default();
         let sent = identity_body(&course, &spans, None, body.as_bytes(), (&mut loss, false))
