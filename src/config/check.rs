@@ -12,8 +12,8 @@ use crate::config::file_client::{self, RequiredHeaders, Span};
 use crate::config::network::Lookup;
 use crate::config::shape::variable;
 use crate::config::{
-    Client, Cors, EmptyLists, HeaderRule, Pricing, RequiredHeader, Server, Snapshot, Tls, shape,
-    supported, text,
+    AwsClient, Client, Cors, EmptyLists, HeaderRule, Pricing, RequiredHeader, Server, Snapshot,
+    Tls, shape, supported, text,
 };
 use crate::provider::Secret;
 use crate::provider::header_filter::HeaderFilter;
@@ -150,9 +150,35 @@ fn client(
         drop_excess_requests: section.drop_excess_requests,
         routing_chain_max_depth: section.routing_chain_max_depth,
         vk_rotation_cooldown: cooldown(section.vk_rotation_cooldown.as_ref(), path, faults),
+        aws_clients: aws_clients(section.aws_clients, path, faults),
         heartbeat: Duration::from_secs(section.heartbeat_interval_in_seconds),
         drain: Duration::from_secs(section.drain_timeout_in_seconds),
     }
+}
+
+fn aws_clients(
+    section: Vec<file_client::AwsClient>,
+    path: &Path,
+    faults: &mut Faults,
+) -> Vec<AwsClient> {
+    let path = path.key("aws_clients");
+    let mut clients: Vec<AwsClient> = Vec::with_capacity(section.len());
+    for (at, client) in section.into_iter().enumerate() {
+        let path = path.index(at);
+        let file_client::AwsClient { access_key_id, secret_access_key, virtual_key } = client;
+        if access_key_id.is_empty() || access_key_id.expose().contains(['/', ' ', ',']) {
+            faults.push(&path.key("access_key_id"), "an access-key id is text without `/`");
+        }
+        if secret_access_key.is_empty() {
+            faults.push(&path.key("secret_access_key"), "the secret is empty");
+        }
+        if clients.iter().any(|other| other.access_key_id == access_key_id) {
+            faults.push(&path.key("access_key_id"), "stands here twice");
+        }
+        let virtual_key = virtual_key.filter(|key| !key.is_empty());
+        clients.push(AwsClient { access_key_id, secret_access_key, virtual_key });
+    }
+    clients
 }
 
 /// Names of headers, of which the last character may be a `*`.

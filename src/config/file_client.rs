@@ -78,6 +78,9 @@ pub struct Client {
     pub mcp_tool_sync_interval: Option<u64>,
     /// Older place of `mcp.tool_manager_config.disable_auto_tool_inject`.
     pub mcp_disable_auto_tool_inject: Option<bool>,
+    /// Ours: clients of AWS whose signatures are verified. A request with an access-key id that is
+    /// not named here is not held to its signature.
+    pub aws_clients: Vec<AwsClient>,
     /// Ours: the time between two signs of life on a quiet stream.
     #[schemars(range(min = 1, max = 3600))]
     pub heartbeat_interval_in_seconds: u64,
@@ -86,6 +89,17 @@ pub struct Client {
     pub drain_timeout_in_seconds: u64,
     /// Ours: a line for each request on standard output.
     pub access_log: bool,
+}
+
+/// What a client of AWS signs its requests with; the gateway's own, no credential of AWS.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AwsClient {
+    pub access_key_id: Secret,
+    pub secret_access_key: Secret,
+    /// The virtual key that such requests come with; absent: the access-key id may be one.
+    #[serde(default)]
+    pub virtual_key: Option<Secret>,
 }
 
 impl Default for Client {
@@ -133,6 +147,7 @@ impl Default for Client {
             mcp_code_mode_binding_level: None,
             mcp_tool_sync_interval: None,
             mcp_disable_auto_tool_inject: None,
+            aws_clients: Vec::new(),
             heartbeat_interval_in_seconds: 15,
             drain_timeout_in_seconds: 30,
             access_log: false,

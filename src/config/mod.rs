@@ -149,6 +149,8 @@ pub struct Client {
     pub routing_chain_max_depth: u32,
     /// For how long a rotated virtual key's old value is still taken.
     pub vk_rotation_cooldown: Duration,
+    /// Whose signatures are verified.
+    pub aws_clients: Vec<AwsClient>,
     /// Between two signs of life on a quiet stream.
     pub heartbeat: Duration,
     /// For how long requests in flight are waited for at shutdown.
@@ -169,10 +171,19 @@ impl Default for Client {
             drop_excess_requests: false,
             routing_chain_max_depth: 10,
             vk_rotation_cooldown: Duration::ZERO,
+            aws_clients: Vec::new(),
             heartbeat: Duration::from_secs(15),
             drain: Duration::from_secs(30),
         }
     }
+}
+
+/// A client of AWS: what it signs with, and which virtual key that means.
+#[derive(Debug)]
+pub struct AwsClient {
+    pub access_key_id: Secret,
+    pub secret_access_key: Secret,
+    pub virtual_key: Option<Secret>,
 }
 
 /// A header without which no request is served.

@@ -8,16 +8,17 @@
 use super::Core;
 use super::account::Tally;
 use super::failure::{Failure, Retry, Whose};
+use super::own::unix_seconds;
 use crate::chat::{ErrorKind, Usage};
 use crate::config::enact::unix_ms;
-use crate::config::{Law, Snapshot};
+use crate::config::{AwsClient, Law, Snapshot};
 use crate::govern::limits::Metric;
 use crate::govern::prices::{Query, Quote, Tier};
 use crate::govern::{
     Credential, Denied, Estimate, Grant, Identity, Reason, Source, Spent, Target, VirtualKey,
 };
 use crate::net::client_conn::Incoming;
-use crate::provider::{Key, Provider, aws_sigv4, model_name};
+use crate::provider::{Key, Provider, Secret, aws_sigv4, model_name};
 use crate::wire::json_read;
 use crate::wire::json_scan::{self, DEPTH_MAX};
 use smallvec::SmallVec;
@@ -66,11 +67,12 @@ pub fn identify<'s>(
     snapshot: &'s Snapshot,
     incoming: &Incoming,
 ) -> Result<Pass<'s>, Failure> {
+    let signed = signed_by(core, snapshot, incoming)?;
     let law = snapshot.law.as_ref();
     let mut pass = Pass { law, key: None, direct: None, now: 0, began: core.clock.coarse_ms() };
     let Some(law) = law else { return Ok(pass) };
     pass.now = unix_ms();
-    let credentials = credentials(incoming);
+    let credentials = credentials(incoming, signed);
     let found = law
         .tables
         .identify(&credentials, &|name| incoming.header(name), pass.now)
@@ -86,13 +88,53 @@ pub fn identify<'s>(
     Ok(pass)
 }
 
+/// The client of AWS that signed a request, where the configuration knows its secret.
+///
+/// # Errors
+/// 403 for a signature that does not hold.
+fn signed_by<'s>(
+    core: &Core,
+    snapshot: &'s Snapshot,
+    incoming: &Incoming,
+) -> Result<Option<&'s AwsClient>, Failure> {
+    let clients = &snapshot.client.aws_clients;
+    if clients.is_empty() {
+        return Ok(None);
+    }
+    let Some(presented) = incoming.header("authorization").and_then(aws_sigv4::parse) else {
+        return Ok(None);
+    };
+    let known = |client: &&AwsClient| client.access_key_id.expose() == presented.access_key_id;
+    let Some(client) = clients.iter().find(known) else { return Ok(None) };
+    let headers = incoming.head.headers(&incoming.buf);
+    let headers: Vec<_> = headers
+        .filter_map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?)))
+        .collect();
+    let call = aws_sigv4::Call {
+        method: incoming.head.method.as_str(),
+        target: incoming.head.target.str_of(&incoming.buf),
+        headers: &headers,
+        body: incoming.body(),
+    };
+    let keys = &mut core.signing_keys.borrow_mut();
+    aws_sigv4::verify(&presented, call, &client.secret_access_key, unix_seconds(), keys)
+        .map(|()| Some(client))
+        .map_err(|refused| {
+            let message = format!("{refused} (access key {})", presented.access_key_id);
+            Failure::new(403, ErrorKind::Permission, Whose::Policy, message)
+        })
+}
+
 /// Tokens of Claude Pro and Max begin so.
 fn is_oauth(value: &str) -> bool {
     value.starts_with("sk-ant-oat")
 }
 
 /// Every place where a caller may show a key, in the order of the contract.
-fn credentials(incoming: &Incoming) -> SmallVec<[Credential<'_>; 4]> {
+fn credentials<'c>(
+    incoming: &'c Incoming,
+    signed_by: Option<&'c AwsClient>,
+) -> SmallVec<[Credential<'c>; 4]> {
     let authorization = incoming.header("authorization");
     let bearer = authorization.and_then(|value| {
         let (scheme, token) = value.trim().split_once(' ')?;
@@ -106,13 +148,14 @@ fn credentials(incoming: &Incoming) -> SmallVec<[Credential<'_>; 4]> {
         .last()
         .and_then(|(_, value)| std::str::from_utf8(value).ok());
     let signed = authorization.and_then(aws_sigv4::parse);
+    let meant = signed_by.and_then(|client| client.virtual_key.as_ref()).map(Secret::expose);
     let shown = [
         (Source::VirtualKeyHeader, incoming.header("x-bf-vk")),
         (Source::Bearer, bearer),
         (Source::XApiKey, last),
         (Source::ApiKey, incoming.header("api-key")),
         (Source::XGoogApiKey, incoming.header("x-goog-api-key")),
-        (Source::AccessKeyId, signed.map(|signed| signed.access_key_id)),
+        (Source::AccessKeyId, meant.or_else(|| signed.map(|signed| signed.access_key_id))),
     ];
     let shown = shown.into_iter().filter_map(|(source, value)| Some((source, value?.trim())));
     let shown = shown.filter(|(_, value)| !value.is_empty());

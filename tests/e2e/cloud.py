@@ -7,6 +7,7 @@ signatures are recomputed by botocore in a process of its own (`drivers/sigv4.py
 from __future__ import annotations
 
 import json
+import ssl
 import struct
 import subprocess
 import threading
@@ -135,7 +136,9 @@ def model_answer(asked: Asked) -> Answered | None:
 class Cloud:
     """A server for all of them. `with Cloud() as cloud:`"""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: tuple[str, str] | None = None) -> None:
+        """`certificate`: files of a certificate for `localhost` and its key; then it speaks TLS."""
+        self.tls = certificate is not None
         self.asked: list[Asked] = []
         self.routes: list[tuple[str, Callable[[Asked], Answered | dict]]] = []
         cloud = self
@@ -165,14 +168,19 @@ class Cloud:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self.server.server_address[1]}"
+        name = "localhost" if self.tls else "127.0.0.1"
+        return f"{name}:{self.server.server_address[1]}"
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"{'https' if self.tls else 'http'}://{self.host}"
 
     def route(self, prefix: str, answer: Callable[[Asked], Answered | dict]) -> None:
         """Paths that begin so are answered by this; the last one that was said counts."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 import threading
 import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from cloud import MESSAGE, Asked, Cloud, resigned, said
+from cloud import MESSAGE, PYTHON, Asked, Cloud, resigned, said
 from conftest import DIRECT
 from gateway import ROOT, Gateway
+from sdks import DRIVERS
 
 pytestmark = pytest.mark.skipif(DIRECT, reason="needs the gateway")
 
@@ -400,6 +402,23 @@ def test_a_token_is_renewed_ahead_and_a_refusal_is_said(cloud, tmp_path):
         assert bearer_of(cloud, gateway).startswith("Bearer token-")
 
 
+def test_token_endpoints_are_trusted_as_upstreams_are(cloud, tmp_path):
+    """Over TLS with a certificate of this host's roots; without it the client is told."""
+    certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    with Cloud((certificate, key)) as secure:
+        tokens = Tokens(secure)
+        account = vertex(service_account(tokens.url))
+        trusting = {"SSL_CERT_FILE": certificate}
+        with Gateway(settings(cloud, "vertex", account), tmp_path, env=trusting) as gateway:
+            assert bearer_of(cloud, gateway) == "Bearer token-1"
+        with Gateway(settings(cloud, "vertex", account), tmp_path) as gateway:
+            answer = generate(gateway)
+            assert answer.status == 502 and "certificate" in answer.json["error"]["message"]
+
+
 # -- Azure -----------------------------------------------------------------------------------
 
 
@@ -560,3 +579,37 @@ def test_every_row_of_azure_and_vertex(cloud, tmp_path):
             assert asked.target == target
             wanted = "authorization" if body["model"].startswith("vertex") else "api-key"
             assert wanted in asked.headers or asked.headers["x-api-key"] == "k"
+
+
+def test_signatures_of_clients_are_verified(cloud, tmp_path):
+    """boto3's signature, made with a secret that the configuration knows; its key is a caller's."""
+    given = settings(cloud, "bedrock", aws())
+    given["client"] = {
+        "enforce_auth_on_inference": True,
+        "aws_clients": [
+            {"access_key_id": "AKIDTEAM", "secret_access_key": "team-secret", "virtual_key": "sk-bf-team"}
+        ],
+    }
+    grant = [{"provider": "bedrock", "allowed_models": ["*"], "key_ids": ["*"]}]
+    key = {"id": "team", "name": "team", "value": "sk-bf-team", "provider_configs": grant}
+    given["governance"] = {"virtual_keys": [key]}
+    with Gateway(given, tmp_path) as gateway:
+
+        def called(secret: str, access_key: str = "AKIDTEAM") -> dict:
+            script = DRIVERS / "converse.py"
+            done = subprocess.run(
+                [PYTHON, script, gateway.url + "/bedrock", access_key, secret],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            )
+            return json.loads(done.stdout)
+
+        assert called("team-secret")["text"] == "hello"
+        refused = called("another-secret")
+        assert (refused["status"], refused["code"]) == (403, "AccessDeniedException")
+        assert "signature does not match" in refused["message"]
+        assert called("whatever", "sk-bf-team")["text"] == "hello", "the id itself is a key"
+        assert called("whatever", "AKIDNOBODY")["status"] in (401, 403)
+    assert len(cloud.calls("/model/")) == 2
