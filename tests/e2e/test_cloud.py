@@ -407,6 +407,7 @@ def test_token_endpoints_are_trusted_as_upstreams_are(cloud, tmp_path):
     certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command += ["-addext", "basicConstraints=critical,CA:FALSE"]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     with Cloud((certificate, key)) as secure:
         tokens = Tokens(secure)
