@@ -314,11 +314,13 @@ fn passes_raw(course: &Course<'_>, filter: &HeaderFilter, name: &str) -> bool {
 /// The `anthropic-beta` flags of a call that the provider takes: the configuration's, the client's
 /// header's, and those of its body, where Bedrock's clients say them (`in_body`, a JSON list).
 pub fn betas(
-    provider: &Provider,
+    course: &Course<'_>,
     incoming: &Incoming,
     filter: &HeaderFilter,
     in_body: Option<&str>,
 ) -> String {
+    let provider = course.provider;
+    let passes = credentials::forwards(provider, filter, BETA);
     let mut said = String::new();
     let mut say = |flags: &str| {
         for flag in flags.split(',').map(str::trim).filter(|flag| !flag.is_empty()) {
@@ -329,8 +331,7 @@ pub fn betas(
         }
     };
     for (name, value) in incoming.head.headers(&incoming.buf) {
-        let plain =
-            name.eq_ignore_ascii_case(BETA) && credentials::forwards(provider, filter, BETA);
+        let plain = name.eq_ignore_ascii_case(BETA) && (passes || passes_raw(course, filter, BETA));
         let extra = || filter.extra(&name.to_ascii_lowercase()) == Some(BETA);
         if plain || (name.len() == BETA.len() + "x-bf-eh-".len() && extra()) {
             say(&String::from_utf8_lossy(value));

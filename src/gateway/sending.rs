@@ -146,7 +146,7 @@ impl Visit<'_> {
         let in_body = ask.spans.anthropic_beta.map(|span| span.of(incoming.body()));
         let in_body = in_body.and_then(|raw| std::str::from_utf8(raw).ok());
         let filter = &self.snapshot.client.header_filter;
-        outgoing::betas(course.provider, incoming, filter, in_body)
+        outgoing::betas(course, incoming, filter, in_body)
     }
 
     /// Makes the request as it goes upstream. The client's own body may move into it: see
