@@ -355,6 +355,32 @@ fn a_kill_costs_no_more_than_the_last_second() {
 }
 
 #[test]
+fn an_orderly_end_costs_nothing() {
+    let upstream = Upstream::plain();
+    let mut gateway = start(&upstream, &config(&json!({}), &json!({})));
+    for _ in 0..20 {
+        assert_eq!(gateway.ask(&request(CHAT, "", &ask("m"))).status, 200);
+    }
+    let told = std::process::Command::new("kill").arg(gateway.process.id().to_string()).status();
+    assert!(told.unwrap().success());
+    let until = Instant::now() + Duration::from_secs(10);
+    let status = loop {
+        if let Some(status) = gateway.process.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < until, "it does not end: {}", gateway.log());
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert!(status.success(), "{status}: {}", gateway.log());
+    let db = rusqlite::Connection::open(gateway.folder.join("logs.db")).unwrap();
+    let count: i64 = db.query_row("SELECT COUNT(*) FROM requests", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 20, "{}", gateway.log());
+    std::fs::remove_dir_all(&gateway.folder).unwrap();
+    // It has ended as it should, which its support takes for a fault.
+    std::mem::forget(gateway);
+}
+
+#[test]
 fn a_store_that_refuses_rows_costs_rows_and_nothing_else() {
     let upstream = Upstream::plain();
     let mut config = config(&json!({}), &json!({}));
@@ -437,4 +463,154 @@ fn without_a_store_the_log_says_what_to_configure() {
     assert_eq!(refused.status, 400);
     assert!(refused.message().contains("logs_store"), "{}", refused.message());
     assert!(!gateway.folder.join("logs.db").exists());
+}
+
+#[test]
+fn the_live_feed_tells_of_each_request_as_it_is_logged() {
+    let upstream = Upstream::plain();
+    let governance = json!({"auth_config": {"is_enabled": true, "admin_username": "root",
+        "admin_password": "correct horse"}});
+    let gateway = start(&upstream, &config(&json!({}), &governance));
+    let basic = "authorization: Basic cm9vdDpjb3JyZWN0IGhvcnNl\r\n";
+    let ticket =
+        gateway.ask(&request("/api/session/ws-ticket", basic, "")).json()["ticket"].clone();
+    let ticket = ticket.as_str().unwrap();
+    let open = |query: &str| {
+        let mut client = gateway.connect();
+        client.send(
+            format!(
+                "GET /ws{query} HTTP/1.1\r\nhost: g\r\nupgrade: websocket\r\n\
+                 connection: Upgrade\r\nsec-websocket-version: 13\r\n\
+                 sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+        let head = client.head();
+        (client, head)
+    };
+    assert_eq!(open("").1.status, 401);
+    let (mut client, head) = open(&format!("?ticket={ticket}"));
+    assert_eq!(head.status, 101);
+    // The example of RFC 6455.
+    assert_eq!(head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(open(&format!("?ticket={ticket}")).1.status, 401, "a ticket is good once");
+    gateway.ask(&request(CHAT, "", &ask("seen")));
+    let told = loop {
+        let [first, second] = client.exactly(2)[..] else { panic!("no frame") };
+        let length = match second & 127 {
+            126 => {
+                let length = client.exactly(2);
+                usize::from(u16::from_be_bytes([length[0], length[1]]))
+            }
+            length => usize::from(length),
+        };
+        let payload = client.exactly(length);
+        match first & 15 {
+            1 => break serde_json::from_slice::<Value>(&payload).unwrap(),
+            9 => {}
+            other => panic!("opcode {other}"),
+        }
+    };
+    assert_eq!((&told["type"], &told["operation"]), (&json!("log"), &json!("create")));
+    assert_eq!(told["payload"]["alias"], "seen");
+    // A masked close frame of status 1000 is answered, and the connection ends.
+    client.send(&[0x88, 0x82, 0, 0, 0, 0, 3, 232]);
+    assert_eq!(client.exactly(4)[0], 0x88);
+    assert!(client.closes_within(Duration::from_secs(2)));
+}
+
+#[test]
+fn requests_are_priced_again_when_prices_have_changed() {
+    let upstream = Upstream::plain();
+    let mut config = config(&json!({}), &json!({}));
+    let gateway = start(&upstream, &config);
+    gateway.ask(&request(CHAT, "", &ask("openai/own-model")));
+    let row = &rows(&gateway, "", 1)[0];
+    assert!(row["cost"].is_null(), "nobody has a price for it: {row:#}");
+    rows(&gateway, "missing_cost_only=true", 1);
+    config["governance"] = json!({"virtual_keys": [key("dev", &json!({}))], "pricing_overrides": [{"id": "p", "name": "own",
+        "scope_kind": "global", "match_type": "exact", "pattern": "own-model",
+        "request_types": ["chat_completion"],
+        "pricing_patch": "{\"input_cost_per_token\": 0.5, \"output_cost_per_token\": 0.25}"}]});
+    let text = config.to_string().replace("@UPSTREAM@", &upstream.at.to_string());
+    std::fs::write(gateway.folder.join("config.json"), text).unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    while !gateway.log().contains("configuration reloaded") {
+        assert!(Instant::now() < until, "no reload: {}", gateway.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let body = r#"{"filters": {"missing_cost_only": true}}"#;
+    let begun = gateway.ask(&request("/api/logs/recalculate-cost", "", body));
+    assert_eq!(begun.status, 200, "{}", begun.text());
+    let until = Instant::now() + Duration::from_secs(5);
+    while get(&gateway, "/api/logs/recalculate-cost/status").json()["running"] == true {
+        assert!(Instant::now() < until, "it never ends");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let row = &rows(&gateway, "", 1)[0];
+    assert_eq!(row["cost"], json!(1.75), "three tokens in, one out");
+    assert_eq!(get(&gateway, "/api/logs/stats").json()["total_cost"], json!(1.75));
+}
+
+#[test]
+fn each_request_is_a_line_without_secrets_where_that_is_wanted() {
+    let upstream = scripted(|_| None);
+    let governance = json!({"virtual_keys": [key("dev", &json!({}))]});
+    let gateway = start(&upstream, &config(&json!({"access_log": true}), &governance));
+    let target = format!("{MESSAGES}?key=sk-in-the-query");
+    with_key(&gateway, &target, "sk-bf-dev", &ask("claude-a"));
+    gateway.ask(&request("/nowhere", "", "{}"));
+    get(&gateway, "/health");
+    let lines = || -> Vec<Value> {
+        let log = gateway.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+        lines.filter(|line: &Value| line["message"] == "request").collect()
+    };
+    let until = Instant::now() + Duration::from_secs(5);
+    while lines().len() < 2 {
+        assert!(Instant::now() < until, "{}", gateway.log());
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    let lines = lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (name, wanted) in [
+        ("http.target", json!(MESSAGES)),
+        ("http.status_code", json!(200)),
+        ("virtual_key_id", json!("dev")),
+        ("provider", json!("anthropic")),
+        ("input_tokens", json!(3)),
+        ("output_tokens", json!(1)),
+    ] {
+        assert_eq!(lines[0][name], wanted, "{name}");
+    }
+    for timing in ["queue_us", "upstream_connect_us", "first_byte_us", "own_us"] {
+        assert!(lines[0][timing].is_u64(), "{timing}");
+    }
+    assert_eq!(
+        (&lines[1]["http.status_code"], &lines[1]["error_code"]),
+        (&json!(404), &json!("not_found"))
+    );
+    let log = gateway.log();
+    assert!(!log.contains("sk-"), "{log}");
+}
+
+#[test]
+fn an_answer_says_where_the_time_went_if_it_is_asked() {
+    let upstream = Upstream::start(|call| {
+        std::thread::sleep(Duration::from_millis(80));
+        call.json(support::upstream::COMPLETION);
+        true
+    });
+    let gateway = start(&upstream, &config(&json!({}), &json!({})));
+    let plain = gateway.ask(&request(CHAT, "", &ask("m")));
+    assert_eq!(plain.header("server-timing"), None);
+    let asked = gateway.ask(&request(CHAT, "x-bf-server-timing: true\r\n", &ask("m")));
+    let said = asked.header("server-timing").unwrap();
+    let part = |name: &str| -> f64 {
+        let part = said.split(", ").find_map(|part| part.strip_prefix(&format!("{name};dur=")));
+        part.unwrap_or_else(|| panic!("{said}")).parse().unwrap()
+    };
+    assert!(part("upstream") >= 79.0, "{said}");
+    assert!(part("gateway") > 0.0 && part("gateway") < 60.0, "{said}");
+    assert!(part("total") >= part("upstream"), "{said}");
 }

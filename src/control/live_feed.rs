@@ -95,7 +95,8 @@ async fn serve(
             },
             _ = ping.tick() => Message::Ping(bytes::Bytes::new()),
             heard = socket.next() => match heard {
-                Some(Ok(message)) if !message.is_close() => continue,
+                // A close is answered while the next message is waited for, which never comes.
+                Some(Ok(_)) => continue,
                 _ => break,
             },
             _ = closing.wait_for(|closing| *closing) => break,

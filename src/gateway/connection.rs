@@ -151,6 +151,7 @@ async fn refuse(client: &mut ClientConn, refusal: Refusal, target: &str) -> Resu
         head_only: false,
         preflight: None,
         always: Vec::new(),
+        timing: None,
     };
     let id = request_id();
     let mut head = Head::new(&terms, refusal.status);

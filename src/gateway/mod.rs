@@ -133,7 +133,7 @@ pub async fn serve(core: &Core, client: &mut ClientConn, mut incoming: Incoming)
     let snapshot = core.snapshot();
     let mut tally = Tally::default();
     let request_id = request_id();
-    let mut terms = own::terms(core, &snapshot, &incoming);
+    let mut terms = own::terms(core, &snapshot, &client.times, &incoming);
     let target = incoming.head.target.str_of(&incoming.buf);
     let routed = ingress::route(incoming.head.method, target);
     if terms.preflight.is_none() && !matches!(&routed, Ok(route) if route.is_own()) {

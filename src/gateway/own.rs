@@ -2,6 +2,7 @@
 //!
 //! In: a request that needs no upstream. Out: its answer. Never: touches an upstream.
 
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::exchange::Halt;
@@ -16,10 +17,12 @@ use crate::chat::Loss;
 use crate::config::Snapshot;
 use crate::dialect;
 use crate::net::client_conn::{ClientConn, Incoming};
+use crate::net::times::Times;
 use crate::wire::http1::{self, Method};
 
 /// What a client's request says about the answer to it.
-pub fn terms(core: &Core, snapshot: &Snapshot, incoming: &Incoming) -> Terms {
+pub fn terms(core: &Core, snapshot: &Snapshot, times: &Rc<Times>, incoming: &Incoming) -> Terms {
+    let asked = incoming.header("x-bf-server-timing") == Some("true");
     let mut always = Vec::new();
     let origin = incoming.header("origin");
     if let Some(origin) = origin.filter(|origin| snapshot.client.cors.allows_origin(origin)) {
@@ -34,6 +37,7 @@ pub fn terms(core: &Core, snapshot: &Snapshot, incoming: &Incoming) -> Terms {
         head_only: incoming.head.method == Method::Head,
         preflight: preflight(snapshot, incoming),
         always,
+        timing: asked.then(|| Rc::clone(times)),
     }
 }
 

@@ -5,7 +5,10 @@
 //! Never: forwards `set-cookie` or a header that would speak for this server.
 
 use crate::net::client_conn::Protocol;
+use crate::net::times::Times;
 use crate::wire::http1;
+use std::rc::Rc;
+use std::time::Duration;
 
 /// Headers of an upstream's answer that never reach the client: hop-by-hop ones, and those by which
 /// the upstream's server speaks of itself.
@@ -43,6 +46,8 @@ pub struct Terms {
     pub preflight: Option<(u16, String)>,
     /// Lines that every answer to this client carries (CORS), each with its line end.
     pub always: Vec<u8>,
+    /// The client wants to know where the time went (`x-bf-server-timing: true`).
+    pub timing: Option<Rc<Times>>,
 }
 
 impl Terms {
@@ -122,6 +127,7 @@ impl<'t> Head<'t> {
         out
     }
 
+    /// Ends the head; the timing comes last, so that it misses nothing.
     fn finish(&mut self) -> Vec<u8> {
         self.out.extend_from_slice(&self.terms.always);
         let connection: Option<&[u8]> = match (self.terms.protocol, self.keep_alive) {
@@ -132,7 +138,22 @@ impl<'t> Head<'t> {
         if let Some(value) = connection {
             http1::header(&mut self.out, "connection", value);
         }
+        if let Some(times) = &self.terms.timing {
+            http1::header(&mut self.out, "server-timing", timing(times).as_bytes());
+        }
         self.out.extend_from_slice(b"\r\n");
         std::mem::take(&mut self.out)
     }
+}
+
+/// Up to this head: what the gateway took for itself, and what it waited for the upstream.
+fn timing(times: &Times) -> String {
+    let ms = |span: Duration| span.as_secs_f64() * 1000.0;
+    let (total, waited) = (times.total(), times.waited());
+    format!(
+        "gateway;dur={:.3}, upstream;dur={:.3}, total;dur={:.3}",
+        ms(total.saturating_sub(waited)),
+        ms(waited),
+        ms(total)
+    )
 }

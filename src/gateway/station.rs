@@ -104,7 +104,7 @@ pub async fn run(outfit: Outfit, clock: Rc<Clock>) {
     drop(listener);
     drain(&core).await;
     if let Some(outbox) = &core.outbox {
-        outbox.flush(&core.counters);
+        outbox.close(&core.counters);
     }
 }
 

@@ -278,6 +278,7 @@ mod tests {
             head_only: false,
             preflight: None,
             always: Vec::new(),
+            timing: None,
         };
         let mut head = Head::new(&terms, 200);
         write(&mut head);

@@ -63,7 +63,8 @@ pub struct Inbox {
 /// One worker's records that are not sent yet.
 #[derive(Debug)]
 pub struct Outbox {
-    post: Post,
+    /// Absent once it is closed.
+    post: RefCell<Option<Post>>,
     waiting: RefCell<Records>,
 }
 
@@ -77,7 +78,7 @@ pub fn mailbox(bounds: Bounds) -> (Post, Inbox) {
 
 impl Outbox {
     pub fn new(post: Post) -> Self {
-        Self { post, waiting: RefCell::new(Vec::with_capacity(BATCH)) }
+        Self { post: RefCell::new(Some(post)), waiting: RefCell::new(Vec::with_capacity(BATCH)) }
     }
 
     /// Takes a record; it leaves with its batch.
@@ -99,9 +100,21 @@ impl Outbox {
         }
     }
 
+    /// Sends what is there, and ends: what comes later is dropped. The log waits for this of every
+    /// worker, since nobody promises that a runtime frees the tasks that it leaves behind.
+    pub fn close(&self, counters: &Counters) {
+        self.flush(counters);
+        *self.post.borrow_mut() = None;
+    }
+
     fn send(&self, mut records: Records, counters: &Counters) {
-        let load = &self.post.load;
         let count = records.len();
+        let post = self.post.borrow();
+        let Some(post) = &*post else {
+            counters.log_dropped.add(count as u64);
+            return;
+        };
+        let load = &post.load;
         if load.records.load(Ordering::Relaxed) + count > load.bounds.records {
             counters.log_dropped.add(count as u64);
             return;
@@ -115,7 +128,7 @@ impl Outbox {
         }
         load.records.fetch_add(count, Ordering::Relaxed);
         load.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.post.batches.try_send(Batch { records, bytes }).is_err() {
+        if post.batches.try_send(Batch { records, bytes }).is_err() {
             load.records.fetch_sub(count, Ordering::Relaxed);
             load.bytes.fetch_sub(bytes, Ordering::Relaxed);
             counters.log_dropped.add(count as u64);

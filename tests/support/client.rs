@@ -88,7 +88,7 @@ impl Client {
         }
     }
 
-    fn exactly(&mut self, count: usize) -> Vec<u8> {
+    pub fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
             let left = count - self.buffer.len();
             assert!(self.fill() > 0, "closed with {left} bytes still promised");
