@@ -33,7 +33,7 @@ fn main() -> io::Result<()> {
     let size = |word: &String| word.parse::<usize>().map_err(io::Error::other);
     let request = format!(
         "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
-         authorization: Bearer dummy-key\r\nanthropic-version: 2023-06-01\r\n\
+         authorization: Bearer sk-bf-load\r\nanthropic-version: 2023-06-01\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     );
