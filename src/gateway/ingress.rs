@@ -132,6 +132,7 @@ pub struct Spans {
     pub stream: Option<Span>,
     pub headers: Option<Span>,
     pub anthropic_version: Option<Span>,
+    /// The list of flags that Bedrock's invoke has in the place of a header.
     pub anthropic_beta: Option<Span>,
     pub stream_options: Option<Span>,
     /// Who shall keep a batch: the gateway's own field, which stays here.
@@ -237,8 +238,8 @@ fn openai_call(method: Method, mount: &Mount, rest: &str) -> Result<Found, Failu
     };
     let (deployment, path) = match path.strip_prefix("/deployments/") {
         Some(path) => {
-            let Some((deployment, _)) = path.split_once('/') else { return Ok(None) };
-            (Some(decoded(deployment)?), path.get(deployment.len()..).unwrap_or_default())
+            let Some((deployment, path)) = deployment_of(path) else { return Ok(None) };
+            (Some(decoded(deployment)?), path)
         }
         None => (None, path),
     };
@@ -259,6 +260,24 @@ fn openai_call(method: Method, mount: &Mount, rest: &str) -> Result<Found, Failu
         call.item.get_or_insert(model);
     }
     Ok(found)
+}
+
+/// `{deployment}/chat/completions` in its two parts. A deployment may be `provider/model`, which
+/// not every SDK encodes.
+fn deployment_of(path: &str) -> Option<(&str, &str)> {
+    const CALLS: [&str; 9] = [
+        "/chat/completions",
+        "/completions",
+        "/responses",
+        "/embeddings",
+        "/audio/speech",
+        "/audio/transcriptions",
+        "/images/generations",
+        "/images/edits",
+        "/images/variations",
+    ];
+    let call = CALLS.iter().find(|call| path.ends_with(**call))?;
+    Some(path.split_at(path.len() - call.len())).filter(|(deployment, _)| !deployment.is_empty())
 }
 
 /// `/model/{modelId}/{verb}`: the id is one raw segment, decoded after the split.

@@ -193,7 +193,7 @@ pub static BEDROCK: Row = Row {
         Spoken {
             models: Models::Only(Family::Claude),
             stream_path: Some("/model/{model}/invoke-with-response-stream"),
-            framing: Framing::AwsEventStream,
+            framing: Framing::AwsInvokeChunks,
             envelope: CLAUDE_ON_BEDROCK,
             ..way(Operation::Chat, Dialect::Anthropic, "/model/{model}/invoke")
         },

@@ -18,9 +18,42 @@ from upstream import Upstream
 DIRECT = os.environ.get("FINOPS_E2E_DIRECT") == "1"
 
 
+# Which SDKs a test runs for that asks for a fixture of this name.
+CHOICES = {
+    "sdk": ("anthropic", "openai"),
+    "any_sdk": ("anthropic", "openai", "responses", "azure", "bedrock", "invoke", "gemini"),
+    "anthropic_sdk": ("anthropic",),
+    "responses_sdk": ("responses",),
+    "azure_sdk": ("azure",),
+    "bedrock_sdk": ("bedrock",),
+    "gemini_sdk": ("gemini",),
+}
+
+# The languages of upstreams, and how a script is named at a provider that speaks each. Claude on
+# Bedrock is spoken to in Messages by those who speak them, and in Converse by all others.
+PLACES = {
+    "anthropic": "anthropic/{}",
+    "chat": "acme/{}",
+    "responses": "acme-responses/{}",
+    "gemini": "gemini/{}",
+    "bedrock": "bedrock/{}",
+    "claude": "bedrock/us.anthropic.claude.{}-v1:0",
+}
+# The upstream of an SDK's own language, and how a script is named for it.
+OWN = {
+    "anthropic": ("anthropic", "{}"),
+    "openai": ("chat", "{}"),
+    "azure": ("chat", "{}"),
+    "responses": ("responses", "{}"),
+    "gemini": ("gemini", "{}"),
+    "bedrock": ("bedrock", "{}"),
+    "invoke": ("claude", "us.anthropic.claude.{}-v1:0"),
+}
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`sdk` runs a test for each SDK; `anthropic_sdk` for those of that dialect."""
-    for fixture, dialects in (("sdk", ("anthropic", "openai")), ("anthropic_sdk", ("anthropic",))):
+    """`sdk` runs a test for the SDKs of Messages and Chat; the others as `CHOICES` says."""
+    for fixture, dialects in CHOICES.items():
         if fixture in metafunc.fixturenames:
             chosen = [sdk for sdk in SDKS.values() if sdk.dialect in dialects]
             metafunc.parametrize(fixture, chosen, ids=[sdk.name for sdk in chosen])
@@ -67,10 +100,12 @@ def the_drivers() -> Iterator[dict[str, Driver]]:
 def drive(the_drivers: dict[str, Driver], upstream: Upstream, request: pytest.FixtureRequest):
     """Gives the driver of an SDK, pointed at the gateway."""
     if DIRECT:
-        bases = {"anthropic": upstream.url, "openai": upstream.url}
+        bases = dict.fromkeys(OWN, upstream.url)
     else:
         url = request.getfixturevalue("gateway").url
-        bases = {"anthropic": f"{url}/anthropic", "openai": f"{url}/openai"}
+        openai = dict.fromkeys(("openai", "responses", "azure"), f"{url}/openai")
+        aws = dict.fromkeys(("bedrock", "invoke"), f"{url}/bedrock")
+        bases = {"anthropic": f"{url}/anthropic", "gemini": f"{url}/genai"} | openai | aws
 
     def driver(sdk: Sdk) -> Driver:
         if sdk.name not in the_drivers:
@@ -94,5 +129,26 @@ def model(direction: str):
     def named(sdk: Sdk, script: str) -> str:
         other = "openai" if sdk.dialect == "anthropic" else "anthropic"
         return script if direction == "same" else f"{other}/{script}"
+
+    return named
+
+
+@pytest.fixture(params=PLACES)
+def spoken(request: pytest.FixtureRequest) -> str:
+    """The language of the upstream."""
+    return request.param
+
+
+@pytest.fixture
+def placed(spoken: str):
+    """The model name under which a script is reached from an SDK, at an upstream of each language."""
+
+    def named(sdk: Sdk, script: str) -> str:
+        own, pattern = OWN[sdk.dialect]
+        if own == spoken:
+            return pattern.format(script)
+        if DIRECT:
+            pytest.skip("needs the gateway")
+        return PLACES[spoken].format(script)
 
     return named

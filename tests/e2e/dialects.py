@@ -35,6 +35,7 @@ class Anthropic:
     """Anthropic Messages."""
 
     name = "anthropic"
+    stream_type = "text/event-stream; charset=utf-8"
     STOPS = {"end": "end_turn", "tool": "tool_use", "length": "max_tokens", "sequence": "stop_sequence"}
 
     @staticmethod
@@ -140,6 +141,7 @@ class OpenAi:
     """OpenAI Chat Completions."""
 
     name = "openai"
+    stream_type = "text/event-stream; charset=utf-8"
     STOPS = {"end": "stop", "tool": "tool_calls", "length": "length", "sequence": "stop"}
 
     @staticmethod

@@ -31,9 +31,9 @@ def environment(**extra: str) -> dict[str, str]:
 def config(upstream: str) -> dict:
     """Providers at the scripted upstream; quick heartbeats."""
 
-    def provider(key: str, **more: object) -> dict:
-        keys = [{"name": f"{key}-1", "value": key, "models": ["*"], "weight": 1.0}]
-        return {"keys": keys, "network_config": {"base_url": f"{upstream}/base"}} | more
+    def provider(key: str, of_key: dict | None = None, **more: object) -> dict:
+        own = {"name": f"{key}-1", "value": key, "models": ["*"], "weight": 1.0} | (of_key or {})
+        return {"keys": [own], "network_config": {"base_url": f"{upstream}/base"}} | more
 
     return {
         "version": 2,
@@ -41,7 +41,17 @@ def config(upstream: str) -> dict:
         "providers": {
             "anthropic": provider("sk-ant-scripted"),
             "openai": provider("sk-scripted"),
+            "gemini": provider("sk-gemini"),
+            "bedrock": provider("sk-bedrock", {"bedrock_key_config": {"region": "us-east-1"}}),
+            "azure": provider("sk-azure", {"azure_key_config": {"endpoint": f"{upstream}/base"}}),
             "acme": provider("sk-acme", custom_provider_config={"base_provider_type": "openai"}),
+            "acme-responses": provider(
+                "sk-acme-responses",
+                custom_provider_config={
+                    "base_provider_type": "openai",
+                    "allowed_requests": {"responses": True, "responses_stream": True},
+                },
+            ),
             "acme-claude": provider(
                 "sk-acme-claude", custom_provider_config={"base_provider_type": "anthropic"}
             ),

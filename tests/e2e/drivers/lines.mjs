@@ -6,7 +6,8 @@ import { pathToFileURL } from "node:url";
 
 export async function sdk(name) {
   const require = createRequire(pathToFileURL(`${process.env.DRIVER_DEPS}/`));
-  return (await import(pathToFileURL(require.resolve(name)))).default;
+  const found = await import(pathToFileURL(require.resolve(name)));
+  return found.default ?? found;
 }
 
 // What an SDK's exception tells its user.
@@ -24,19 +25,20 @@ function described(error) {
     code: error?.code ?? null,
     body: error?.error ?? null,
     request_id: error?.requestID ?? error?.request_id ?? null,
-    headers: error?.headers ? Object.fromEntries(error.headers.entries()) : {},
+    headers: error?.headers?.entries ? Object.fromEntries(error.headers.entries()) : {},
     seen: error?.seen ?? null,
     text: error?.textSoFar ?? null,
   };
 }
 
-export async function serve(call) {
+// `more` says what only this SDK's exceptions tell.
+export async function serve(call, more = () => ({})) {
   for await (const line of createInterface({ input: process.stdin })) {
     let answer;
     try {
       answer = await call(JSON.parse(line));
     } catch (error) {
-      answer = { error: described(error) };
+      answer = { error: { ...described(error), ...more(error) } };
     }
     process.stdout.write(`${JSON.stringify(answer)}\n`);
   }

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Callable
 
 
-def serve(call: Callable[[dict], dict]) -> None:
+def serve(call: Callable[[dict], dict], more: Callable[[Exception], dict] = lambda _error: {}) -> None:
+    """`more` says what only this SDK's exceptions tell."""
     for line in sys.stdin:
         try:
             answer = call(json.loads(line))
         except Exception as error:  # noqa: BLE001 - every SDK failure is a result here
-            answer = {"error": described(error)}
+            answer = {"error": described(error) | more(error)}
         print(json.dumps(answer, default=str), flush=True)
 
 
@@ -26,7 +27,7 @@ def described(error: Exception) -> dict:
         "code": getattr(error, "code", None),
         "body": getattr(error, "body", None),
         "request_id": getattr(error, "request_id", None),
-        "headers": dict(response.headers) if response is not None else {},
+        "headers": dict(getattr(response, "headers", {})),
         "seen": getattr(error, "seen", None),
         "text": getattr(error, "text_so_far", None),
     }

@@ -2,15 +2,66 @@
 
 import openai
 from lines import serve
+from pydantic import BaseModel
+
+
+class Weather(BaseModel):
+    """What a structured answer is parsed into."""
+
+    city: str
+    days: int
 
 
 def client(asked: dict) -> openai.OpenAI:
-    return openai.OpenAI(
-        base_url=asked["base_url"],
-        api_key=asked.get("api_key", "dummy-key"),
-        max_retries=asked.get("max_retries", 0),
-        timeout=asked.get("timeout_s", 20),
-    )
+    common = {
+        "api_key": asked.get("api_key", "dummy-key"),
+        "max_retries": asked.get("max_retries", 0),
+        "timeout": asked.get("timeout_s", 20),
+    }
+    if asked["api"] == "azure":
+        where = {"azure_endpoint": asked["base_url"], "api_version": "2024-10-21"}
+        return openai.AzureOpenAI(**where, **common)
+    return openai.OpenAI(base_url=asked["base_url"], **common)
+
+
+def responses(asked: dict, api: openai.OpenAI, extra: dict) -> dict:
+    """The calls of the Responses API."""
+    params = asked["params"]
+    match asked["call"]:
+        case "create":
+            raw = api.responses.with_raw_response.create(**params, **extra)
+            answer = raw.parse()
+            text = answer.output_text
+            return {"message": answer.model_dump(), "headers": dict(raw.headers), "text": text}
+        case "stream":
+            return responses_stream(params, api, extra)
+        case "parse":
+            answer = api.responses.parse(**params, text_format=Weather, **extra)
+            return {"value": answer.output_parsed.model_dump()}
+        case "count_tokens":
+            return {"value": api.responses.input_tokens.count(**params, **extra).model_dump()}
+    return getattr(api.responses, asked["call"])(**params, **extra).model_dump()
+
+
+def responses_stream(params: dict, api: openai.OpenAI, extra: dict) -> dict:
+    seen, text = [], []
+    try:
+        with api.responses.stream(**params, **extra) as events:
+            for event in events:
+                seen.append(event.type)
+                if event.type == "response.output_text.delta":
+                    text.append(event.delta)
+                if event.type == "response.incomplete":
+                    # the helper has no final response for it
+                    message = event.response.model_dump()
+                    return {"message": message, "seen": seen, "text": "".join(text)}
+                if event.type == "error":
+                    raise openai.APIError(event.message, events._response.request, body=None)
+            message = events.get_final_response().model_dump()
+            return {"message": message, "seen": seen, "text": "".join(text)}
+    except Exception as error:
+        error.seen, error.text_so_far = seen, "".join(text)
+        raise
 
 
 def stream(asked: dict, api: openai.OpenAI) -> dict:
@@ -39,6 +90,8 @@ def stream(asked: dict, api: openai.OpenAI) -> dict:
 def call(asked: dict) -> dict:
     api = client(asked)
     extra = {"extra_headers": asked["headers"]}
+    if asked["api"] == "responses" and not asked["call"].startswith("model"):
+        return responses(asked, api, extra)
     match asked["call"]:
         case "create":
             raw = api.chat.completions.with_raw_response.create(**asked["params"], **extra)
