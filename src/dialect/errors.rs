@@ -7,7 +7,7 @@
 
 use super::Dialect;
 use crate::chat::{ErrorKind, Fault};
-use crate::wire::frames::Frame;
+use crate::wire::frames::{Frame, Frames};
 use crate::wire::json_read;
 use crate::wire::json_write::Object;
 use std::borrow::Cow;
@@ -256,6 +256,30 @@ pub fn write(
         }
     }
     body.end();
+}
+
+/// Whether a client of `dialect` understands an upstream's error body as it is. Clouds and proxies
+/// that speak Anthropic's language may answer failures in another; what is no JSON at all comes from
+/// something before the vendor, and is shown as it is.
+pub fn is_in(dialect: Dialect, body: &[u8]) -> bool {
+    let body = std::str::from_utf8(body).unwrap_or_default();
+    let json = sonic_rs::from_str::<sonic_rs::LazyValue<'_>>(body).is_ok();
+    dialect != Dialect::Anthropic
+        || !json
+        || json_read::field(body, "error").is_some_and(json_read::is_object)
+            && json_read::text_field(body, "type").is_some_and(|kind| kind == "error")
+}
+
+/// Writes the event that ends a Responses stream of which the gateway knows no more than that it
+/// broke off; `sequence` is its number.
+pub fn write_event(fault: &Fault<'_>, sequence: u64, out: &mut Frames) {
+    let mut event = Object::begin(out.begin(Some("error")));
+    event.text("type", "error");
+    let (kind, code) = openai_type(fault.kind);
+    event.text("code", fault.code.as_deref().or(code).unwrap_or(kind));
+    event.text("message", &fault.message).null("param").unsigned("sequence_number", sequence);
+    event.end();
+    out.end();
 }
 
 /// The error type that Anthropic's SDKs know. They have no word for a broken network or for what

@@ -313,8 +313,18 @@ impl Answer {
         provider: &Provider,
         max: usize,
     ) -> Result<(), Halt> {
+        self.first().map_err(|what| Failure::broken(&provider.name, what))?;
+        self.read_rest(client, provider, max).await
+    }
+
+    /// As [`Answer::read_whole`], where [`Answer::first`] was called already.
+    pub async fn read_rest(
+        &mut self,
+        client: &mut ClientConn,
+        provider: &Provider,
+        max: usize,
+    ) -> Result<(), Halt> {
         let broken = |what| Halt::from(Failure::broken(&provider.name, what));
-        self.first().map_err(broken)?;
         while !self.done() {
             if self.buf.len() > max {
                 return Err(broken("its answer is larger than this gateway takes in as a whole"));

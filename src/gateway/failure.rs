@@ -12,6 +12,7 @@ use super::reply::{Head, kept_back};
 use crate::chat::{Dialect, ErrorKind, Fault};
 use crate::dialect::errors;
 use crate::net::upstream::{ConnectError, HEADROOM};
+use crate::provider::Auth;
 use crate::wire::json_read;
 use crate::wire::json_scan::{self, DEPTH_MAX};
 
@@ -123,13 +124,19 @@ impl Failure {
             _ => Retry::Never,
         };
         failure.fault = fault;
-        let same = scene.voice.is(scene.upstream);
+        // AWS speaks of failures in its own words, whatever the model's language is.
+        let spoken = match scene.provider.row.auth {
+            Auth::AwsSigV4 => Dialect::Bedrock,
+            _ if scene.upstream == Dialect::OpenAiResponses => Dialect::OpenAiChat,
+            _ => scene.upstream,
+        };
+        let same = scene.client == spoken && errors::is_in(spoken, body);
         for (name, value) in answer.head.headers(answer.wire()) {
             let lower = name.to_ascii_lowercase();
             let value = String::from_utf8_lossy(value);
             let name = match lower.as_str() {
                 "request-id" | "x-request-id" | "x-amzn-requestid" if !same => {
-                    request_id_header(scene.voice.dialect)
+                    request_id_header(scene.client)
                 }
                 "retry-after" | "retry-after-ms" | "x-should-retry" => &lower,
                 name if name.contains("ratelimit") => &lower,
@@ -139,7 +146,7 @@ impl Failure {
             failure.headers.push((name.into(), value.into()));
         }
         if same && (scene.operation.relays_errors() || says_error(body)) {
-            failure.verbatim = Some((scene.upstream, body.to_vec()));
+            failure.verbatim = Some((spoken, body.to_vec()));
         }
         failure
     }
@@ -157,15 +164,14 @@ impl Failure {
             Some((dialect, bytes)) if *dialect == client => body.extend_from_slice(bytes),
             _ => errors::write(client, self.status, &self.fault, request_id, &mut body),
         }
-        let mut named = false;
         for (name, value) in &self.headers {
-            named |= &**name == "content-type";
             head.header(name, value.as_bytes());
         }
-        if !named {
+        let named = |wanted: &str| self.headers.iter().any(|(name, _)| &**name == wanted);
+        if !named("content-type") {
             head.header("content-type", b"application/json");
         }
-        if client == Dialect::Bedrock {
+        if client == Dialect::Bedrock && !named("x-amzn-errortype") {
             head.header("x-amzn-errortype", errors::bedrock_exception(self.fault.kind).as_bytes());
         }
         if self.close {

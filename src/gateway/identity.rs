@@ -14,6 +14,7 @@ use super::{Core, Scene};
 use crate::chat::{Dialect, ErrorKind, Event, Fault};
 use crate::dialect::Reply;
 use crate::dialect::Tap;
+use crate::dialect::errors;
 use crate::net::client_conn::ClientConn;
 use crate::net::upstream::{HEADROOM, READ};
 use crate::wire::frames::Frames;
@@ -177,7 +178,11 @@ pub async fn cut(
     let fault = Fault { kind: ErrorKind::Network, message: message.into(), code: None };
     tally.fault(&fault);
     let mut frames = Frames::new(scene.voice.framing);
-    scene.voice.encoder(Reply::default()).event(&Event::Error(fault), &mut frames);
+    match scene.voice.dialect {
+        // Whose `response.failed` would have to repeat an answer that went by unread.
+        Dialect::OpenAiResponses => errors::write_event(&fault, tally.events, &mut frames),
+        _ => scene.voice.encoder(Reply::default()).event(&Event::Error(fault), &mut frames),
+    }
     outlet.end(client, frames.bytes()).await
 }
 
@@ -196,6 +201,10 @@ pub async fn whole(
         BodyKind::Chunked | BodyKind::UntilClose => None,
     };
     answer.first().map_err(broken)?;
+    if scene.client == Dialect::Bedrock && length.is_some_and(|length| length <= TAP_MAX) {
+        // boto3 takes a body that is shorter than its length for an answer without fields.
+        answer.read_rest(client, scene.provider, TAP_MAX).await?;
+    }
     let mut head = scene.head_of(&answer, &tally.trail);
     let mut start = HEADROOM + answer.head.len;
     if matches!(answer.head.status, 204 | 205 | 304) {

@@ -66,6 +66,7 @@ pub async fn serve(
         provider,
         voice,
         operation: Operation::Chat,
+        client: visit.mount.dialect(),
         upstream: voice.dialect,
         stream: true,
         heartbeat: visit.snapshot.client.heartbeat,

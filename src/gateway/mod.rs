@@ -33,6 +33,7 @@ pub mod redact;
 pub mod reframe;
 pub mod reply;
 pub mod result_urls;
+pub mod scene;
 pub mod sending;
 pub mod signing;
 pub mod station;
@@ -42,25 +43,20 @@ pub mod upload;
 pub mod voice;
 pub mod wallet;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use crate::chat::{Dialect, Loss};
+use crate::chat::Loss;
 use crate::config::Snapshot;
 use crate::net::client_conn::{ClientConn, Incoming};
-use crate::observe::Counters;
 use crate::provider::{Operation, Provider, model_name};
-use crate::wire::frames::{Frames, Framing};
 use crate::wire::http1::BodyKind;
 
 pub use core_state::{Core, InForce, Ways};
+pub use scene::Scene;
 
 use account::Tally;
 use attempts::Errand;
-use exchange::{Answer, Halt};
+use exchange::Halt;
 use failure::Failure;
 use ingress::{Call, Mount, Route, Target};
-use outlet::Outlet;
 use reply::{Head, Terms};
 use trail::Trail;
 use voice::Voice;
@@ -76,56 +72,6 @@ pub struct Visit<'v> {
     pub request_id: &'v str,
     /// `x-bf-strict: true`: refuse rather than lose anything.
     pub strict: bool,
-}
-
-/// One attempt to have a request answered by one provider.
-#[derive(Debug)]
-pub struct Scene<'a> {
-    pub terms: &'a Terms,
-    pub provider: &'a Provider,
-    pub voice: Voice,
-    pub operation: Operation,
-    pub upstream: Dialect,
-    pub stream: bool,
-    pub heartbeat: Duration,
-    pub counters: &'a Arc<Counters>,
-    pub loss: &'a Loss,
-    /// The upstream was asked for usage that the client did not ask for.
-    pub usage_hidden: bool,
-}
-
-impl<'a> Scene<'a> {
-    /// The upstream's head as the client gets it, for the same dialect on both sides.
-    fn head_of(&self, answer: &Answer, trail: &Trail) -> Head<'a> {
-        let mut head = Head::new(self.terms, answer.head.status);
-        for (name, value) in answer.head.headers(answer.wire()) {
-            head.pass(name, value);
-        }
-        self.add_headers(&mut head, trail);
-        head
-    }
-
-    /// Whether the stream's bytes can go to the client as they come.
-    fn passes_bytes(&self, framing: Framing) -> bool {
-        framing == self.voice.framing && framing == Framing::Sse && !self.usage_hidden
-    }
-
-    fn add_headers(&self, head: &mut Head<'_>, trail: &Trail) {
-        trail.answered(head);
-        if !self.loss.is_empty() {
-            head.header("x-bf-dropped", self.loss.header_value().as_bytes());
-        }
-    }
-
-    /// The client's end of the answer; `events`: its stream may be kept alive between two events.
-    fn outlet(&self, head: Vec<u8>, events: bool) -> Outlet {
-        let mut beat = Frames::new(self.voice.framing);
-        if self.stream && events {
-            beat.heartbeat();
-        }
-        let beat = beat.take(Vec::new());
-        Outlet::new(head, self.terms.chunked(), beat, self.heartbeat, self.counters)
-    }
 }
 
 /// Serves one request; `false` when the connection has to end with it.

@@ -270,6 +270,7 @@ impl Visit<'_> {
             provider: course.provider,
             voice: self.voice,
             operation: course.operation,
+            client: self.mount.dialect(),
             upstream: course.endpoint.dialect,
             stream,
             heartbeat: self.snapshot.client.heartbeat,

@@ -377,7 +377,7 @@ mod tests {
         let wanted =
             matches!(found.envelope, Envelope::Claude { version: "bedrock-2023-05-31", .. });
         assert!(wanted);
-        assert_eq!(found.framing, Framing::AwsEventStream);
+        assert_eq!(found.framing, Framing::AwsInvokeChunks);
     }
 
     #[test]

@@ -93,7 +93,9 @@ def the_drivers() -> Iterator[dict[str, Driver]]:
     drivers: dict[str, Driver] = {}
     yield drivers
     for driver in drivers.values():
-        driver.close()
+        driver.process.stdin.close()
+    for driver in drivers.values():
+        driver.process.wait(10)
 
 
 @pytest.fixture

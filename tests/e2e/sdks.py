@@ -90,10 +90,6 @@ class Driver:
         assert line, f"the driver of {self.sdk.name} ended"
         return folded(self.sdk, json.loads(line))
 
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(10)
-
 
 def ask(sdk: Sdk, model: str, **params: object) -> dict:
     """The smallest request of an SDK's language."""

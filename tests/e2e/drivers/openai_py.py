@@ -55,8 +55,10 @@ def responses_stream(params: dict, api: openai.OpenAI, extra: dict) -> dict:
                     # the helper has no final response for it
                     message = event.response.model_dump()
                     return {"message": message, "seen": seen, "text": "".join(text)}
-                if event.type == "error":
-                    raise openai.APIError(event.message, events._response.request, body=None)
+                if event.type in ("error", "response.failed"):
+                    # the helper only says that something is missing
+                    error = event if event.type == "error" else event.response.error
+                    raise openai.APIError(error.message, None, body=None)
             message = events.get_final_response().model_dump()
             return {"message": message, "seen": seen, "text": "".join(text)}
     except Exception as error:

@@ -28,6 +28,8 @@ async function responsesStream(asked, api, options) {
     for await (const event of events) {
       seen.push(event.type);
       if (event.type === "response.output_text.delta") text += event.delta;
+      // the helper gives it back as a final response
+      if (event.type === "response.failed") throw new Error(event.response.error.message);
     }
     return { message: await events.finalResponse(), seen, text };
   } catch (error) {
