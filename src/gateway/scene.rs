@@ -61,10 +61,15 @@ impl<'a> Scene<'a> {
     /// The client's end of the answer; `events`: its stream may be kept alive between two events.
     pub fn outlet(&self, head: Vec<u8>, events: bool) -> Outlet {
         let mut beat = Frames::new(self.voice.framing);
-        if self.stream && events {
-            beat.heartbeat();
-        }
-        let beat = beat.take(Vec::new());
+        let beat = match self.voice.dialect {
+            _ if !(self.stream && events) => Vec::new(),
+            // google-genai for Python takes a comment for the begin of an error.
+            Dialect::Gemini => b"\n\n".to_vec(),
+            _ => {
+                beat.heartbeat();
+                beat.take(Vec::new())
+            }
+        };
         Outlet::new(head, self.terms.chunked(), beat, self.heartbeat, self.counters)
     }
 }

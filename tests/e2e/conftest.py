@@ -95,7 +95,7 @@ def the_drivers() -> Iterator[dict[str, Driver]]:
     for driver in drivers.values():
         driver.process.stdin.close()
     for driver in drivers.values():
-        driver.process.wait(10)
+        driver.end()
 
 
 @pytest.fixture

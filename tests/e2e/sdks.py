@@ -90,6 +90,14 @@ class Driver:
         assert line, f"the driver of {self.sdk.name} ended"
         return folded(self.sdk, json.loads(line))
 
+    def end(self) -> None:
+        """Waits for what the end of its input ends; a thread of the SDK's may hold it up."""
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
 
 def ask(sdk: Sdk, model: str, **params: object) -> dict:
     """The smallest request of an SDK's language."""
