@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::bedrock_paths;
 use super::endpoints;
 use super::failure::{Failure, Whose};
 pub use super::mounts::{Mount, Paths, mount_of};
@@ -53,6 +54,8 @@ pub struct Call {
     pub item: Option<String>,
     /// Whether the answer is streamed, where the path says.
     pub stream: Option<bool>,
+    /// Bedrock's inference profiles are listed, instead of its models.
+    pub profiles: bool,
 }
 
 impl Call {
@@ -65,6 +68,7 @@ impl Call {
             idiom: None,
             item: None,
             stream: None,
+            profiles: false,
         }
     }
 }
@@ -190,14 +194,14 @@ fn is_management(path: &str) -> bool {
     path == "/ws" || path.starts_with("/api/")
 }
 
-const GET: &str = "GET, HEAD";
-const POST: &str = "POST";
+pub(super) const GET: &str = "GET, HEAD";
+pub(super) const POST: &str = "POST";
 
 fn api(method: Method, mount: &Mount, rest: &str) -> Result<(&'static str, Target), Failure> {
     let found = match mount.paths {
         Paths::Anthropic => anthropic_call(method, rest)?,
         Paths::OpenAi => openai_call(method, mount, rest)?,
-        Paths::Bedrock => bedrock_call(rest)?,
+        Paths::Bedrock => bedrock_paths::call(rest)?,
         Paths::Gemini => gemini_call(rest)?,
     };
     let Some((allowed, call)) = found else { return Err(unknown(rest)) };
@@ -205,7 +209,7 @@ fn api(method: Method, mount: &Mount, rest: &str) -> Result<(&'static str, Targe
 }
 
 /// A call, and the methods that its path takes.
-type Found = Option<(&'static str, Call)>;
+pub(super) type Found = Option<(&'static str, Call)>;
 
 fn beside_chat(paths: Paths, method: Method, path: &str) -> Result<Found, Failure> {
     let found = endpoints::find(paths, method, path)?;
@@ -265,39 +269,10 @@ fn openai_call(method: Method, mount: &Mount, rest: &str) -> Result<Found, Failu
 /// `{deployment}/chat/completions` in its two parts. A deployment may be `provider/model`, which
 /// not every SDK encodes.
 fn deployment_of(path: &str) -> Option<(&str, &str)> {
-    const CALLS: [&str; 9] = [
-        "/chat/completions",
-        "/completions",
-        "/responses",
-        "/embeddings",
-        "/audio/speech",
-        "/audio/transcriptions",
-        "/images/generations",
-        "/images/edits",
-        "/images/variations",
-    ];
-    let call = CALLS.iter().find(|call| path.ends_with(**call))?;
-    Some(path.split_at(path.len() - call.len())).filter(|(deployment, _)| !deployment.is_empty())
-}
-
-/// `/model/{modelId}/{verb}`: the id is one raw segment, decoded after the split.
-fn bedrock_call(rest: &str) -> Result<Found, Failure> {
-    let Some((model, verb)) = rest.strip_prefix("/model/").and_then(|path| path.rsplit_once('/'))
-    else {
-        return Ok(None);
-    };
-    let call = Call::new(Operation::Chat, Dialect::Bedrock);
-    let stream = Some(verb.ends_with("-stream"));
-    let mut call = match verb {
-        "converse" | "converse-stream" => Call { framing: Framing::AwsEventStream, stream, ..call },
-        "invoke" | "invoke-with-response-stream" => {
-            Call { framing: Framing::AwsInvokeChunks, invoke: true, stream, ..call }
-        }
-        "count-tokens" => Call { operation: Operation::CountTokens, stream, ..call },
-        _ => return Ok(None),
-    };
-    call.item = Some(decoded(model)?);
-    Ok(Some((POST, call)))
+    let (front, _) = path.rsplit_once('/')?;
+    let name = ["/chat", "/audio", "/images"].iter().find_map(|group| front.strip_suffix(group));
+    let name = name.unwrap_or(front);
+    Some((name, path.get(name.len()..)?)).filter(|(name, _)| !name.is_empty())
 }
 
 /// `/v1beta/models/{model}:{verb}`.

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod attempts;
 pub mod authority;
+pub mod bedrock_paths;
 pub mod connection;
 mod core_state;
 pub mod embed;
@@ -21,6 +22,7 @@ pub mod itinerary;
 pub mod management;
 pub mod metering;
 pub mod mock;
+pub mod model_list;
 pub mod models;
 pub mod mounts;
 pub mod outgoing;
@@ -153,11 +155,8 @@ impl Visit<'_> {
             return Err(Failure::invalid(message).into());
         }
         match call.operation {
-            Operation::ListModels => models::list(self, client, incoming).await,
-            Operation::RetrieveModel => {
-                let id = call.item.as_deref().unwrap_or_default();
-                models::retrieve(self, client, incoming, id).await
-            }
+            Operation::ListModels => models::list(self, client, incoming, call).await,
+            Operation::RetrieveModel => models::retrieve(self, client, incoming, call).await,
             Operation::Chat | Operation::CountTokens => {
                 let mut ask = ingress::ask(incoming, call)?;
                 ingress::take_fallbacks(incoming, call, &mut ask)?;

@@ -7,6 +7,8 @@
 use super::authority;
 use super::exchange::{self, Halt};
 use super::failure::{Failure, Whose};
+use super::ingress::Call;
+use super::model_list::{self, Model};
 use super::outgoing::{self, Course};
 use super::outlet;
 use super::reply::Head;
@@ -15,29 +17,20 @@ use crate::chat::{Dialect, ErrorKind, Loss, Reason};
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::net::upstream::HEADROOM;
 use crate::provider::{Operation, Provider, endpoint};
-use crate::wire::json_read::{field, items, text_field, unsigned};
 use crate::wire::json_scan::{self, DEPTH_MAX};
-use crate::wire::json_write::Object;
+
+/// Where Bedrock lists its inference profiles, as many as it gives at once.
+const PROFILES: &str = "/inference-profiles?maxResults=1000";
 
 /// A list is no larger.
 const LIST_MAX: usize = 16 << 20;
-
-/// One model of one provider.
-#[derive(Debug, Clone)]
-struct Model {
-    /// `provider/model`.
-    id: String,
-    name: String,
-    owner: String,
-    /// Seconds since 1970; 0 where the provider does not say.
-    created: u64,
-}
 
 /// `GET …/models`: what the caller may use of them.
 pub async fn list(
     visit: &Visit<'_>,
     client: &mut ClientConn,
     incoming: &mut Incoming,
+    call: &Call,
 ) -> Result<(), Halt> {
     let pass = authority::identify(visit.core, visit.snapshot, incoming)?;
     let mut models = Vec::new();
@@ -46,17 +39,16 @@ pub async fn list(
         if !pass.may_ask(provider) {
             continue;
         }
-        match of_provider(visit, client, incoming, provider).await {
-            Ok(more) => models.extend(more.into_iter().filter(|model| {
-                pass.may_use(provider, model.id.get(provider.name.len() + 1..).unwrap_or_default())
-            })),
+        match of_provider(visit, client, incoming, (provider, call.profiles)).await {
+            Ok(more) => models
+                .extend(more.into_iter().filter(|model| pass.may_use(provider, model.own_id()))),
             Err(Halt::Gone) => return Err(Halt::Gone),
             Err(Halt::Failed(_)) => loss.push(&provider.name, Reason::Unsupported),
         }
     }
     models.sort_by(|a, b| a.id.cmp(&b.id));
     let mut body = Vec::with_capacity(64 * models.len() + 64);
-    write_list(visit.voice.dialect, &models, &mut body);
+    model_list::write(visit.voice.dialect, call.profiles, &models, &mut body);
     let mut head = Head::new(visit.terms, 200);
     head.header("content-type", b"application/json");
     if !loss.is_empty() {
@@ -71,8 +63,9 @@ pub async fn retrieve(
     visit: &Visit<'_>,
     client: &mut ClientConn,
     incoming: &mut Incoming,
-    id: &str,
+    call: &Call,
 ) -> Result<(), Halt> {
+    let id = call.item.as_deref().unwrap_or_default();
     let pass = authority::identify(visit.core, visit.snapshot, incoming)?;
     let (provider, model) = visit.provider_of(id)?;
     if !pass.may_use(provider, model) {
@@ -80,13 +73,15 @@ pub async fn retrieve(
             format!("model_blocked: the virtual key may not use {}/{model}", provider.name);
         return Err(Failure::new(403, ErrorKind::Permission, Whose::Policy, message).into());
     }
-    let wanted = format!("{}/{model}", provider.name);
-    let models = of_provider(visit, client, incoming, provider).await?;
-    let Some(found) = models.iter().find(|model| model.id == wanted) else {
+    let models = of_provider(visit, client, incoming, (provider, call.profiles)).await?;
+    let Some(found) = models.iter().find(|found| found.is(model)) else {
         return Err(Failure::not_found(format!("there is no model {id}")).into());
     };
     let mut body = Vec::with_capacity(128);
-    write_model(visit.voice.dialect, found, &mut body);
+    match visit.voice.dialect {
+        Dialect::Bedrock if !call.profiles => model_list::write_details(found, &mut body),
+        dialect => model_list::write_one(dialect, call.profiles, found, &mut body),
+    }
     super::say(visit, client, "application/json", &body).await
 }
 
@@ -94,7 +89,7 @@ async fn of_provider(
     visit: &Visit<'_>,
     client: &mut ClientConn,
     incoming: &mut Incoming,
-    provider: &Provider,
+    (provider, profiles): (&Provider, bool),
 ) -> Result<Vec<Model>, Halt> {
     if provider.row.in_process {
         let model = |id: &&str| Model::new(provider, id, None, 0);
@@ -102,8 +97,11 @@ async fn of_provider(
     }
     let key = provider.keys.iter().find(|key| key.enabled);
     let dialect = visit.voice.dialect;
-    let endpoint = endpoint::resolve(provider, key, Operation::ListModels, dialect, "", false)
+    let mut endpoint = endpoint::resolve(provider, key, Operation::ListModels, dialect, "", false)
         .map_err(|error| Failure::invalid(error.to_string()))?;
+    if profiles && endpoint.dialect == Dialect::Bedrock {
+        endpoint.target = endpoint.target.replace("/foundation-models", PROFILES);
+    }
     let absolute = provider.network.transport.proxy.is_some() && !endpoint.origin.tls;
     let operation = Operation::ListModels;
     let lease = visit.core.wallet.lease(client, provider, key).await?;
@@ -131,77 +129,7 @@ async fn of_provider(
     let Some(text) = std::str::from_utf8(body).ok().filter(|_| good) else {
         return Err(Failure::broken(&provider.name, "it has no list of models").into());
     };
-    let models = read_list(provider, text);
+    let models = model_list::read(provider, text);
     answer.finish(visit.core);
     Ok(models)
-}
-
-impl Model {
-    fn new(provider: &Provider, id: &str, name: Option<&str>, created: u64) -> Self {
-        Self {
-            id: format!("{}/{id}", provider.name),
-            name: name.unwrap_or(id).to_owned(),
-            owner: provider.name.to_string(),
-            created,
-        }
-    }
-}
-
-/// Reads a list in the shape of OpenAI, Anthropic (`data`) or Gemini (`models`).
-fn read_list(provider: &Provider, text: &str) -> Vec<Model> {
-    let list = field(text, "data").or_else(|| field(text, "models")).unwrap_or("[]");
-    items(list)
-        .filter_map(|raw| {
-            let id = text_field(raw, "id").or_else(|| text_field(raw, "name"))?;
-            let id = id.strip_prefix("models/").unwrap_or(&id);
-            let name = text_field(raw, "display_name").or_else(|| text_field(raw, "displayName"));
-            let created = field(raw, "created").and_then(unsigned).or_else(|| {
-                let time: jiff::Timestamp = text_field(raw, "created_at")?.parse().ok()?;
-                u64::try_from(time.as_second()).ok()
-            });
-            Some(Model::new(provider, id, name.as_deref(), created.unwrap_or(0)))
-        })
-        .collect()
-}
-
-fn write_list(dialect: Dialect, models: &[Model], out: &mut Vec<u8>) {
-    let mut object = Object::begin(out);
-    if dialect != Dialect::Anthropic {
-        object.text("object", "list");
-    }
-    let mut data = object.array("data");
-    for model in models {
-        write_model(dialect, model, data.item());
-    }
-    data.end();
-    if dialect == Dialect::Anthropic {
-        object.boolean("has_more", false);
-        for (name, model) in [("first_id", models.first()), ("last_id", models.last())] {
-            match model {
-                Some(model) => object.text(name, &model.id),
-                None => object.null(name),
-            };
-        }
-    }
-    object.end();
-}
-
-fn write_model(dialect: Dialect, model: &Model, out: &mut Vec<u8>) {
-    let mut object = Object::begin(out);
-    if dialect == Dialect::Anthropic {
-        let seconds = i64::try_from(model.created).unwrap_or(0);
-        let created = jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string();
-        object
-            .text("type", "model")
-            .text("id", &model.id)
-            .text("display_name", &model.name)
-            .text("created_at", &created);
-    } else {
-        object
-            .text("id", &model.id)
-            .text("object", "model")
-            .unsigned("created", model.created)
-            .text("owned_by", &model.owner);
-    }
-    object.end();
 }

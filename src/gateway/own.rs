@@ -12,10 +12,8 @@ use super::outlet;
 use super::quota;
 use super::reply::{Head, Terms};
 use super::trail::Trail;
-use super::{Core, Visit, request_of, say};
-use crate::chat::Loss;
+use super::{Core, Visit, say};
 use crate::config::Snapshot;
-use crate::dialect;
 use crate::net::client_conn::{ClientConn, Incoming};
 use crate::net::times::Times;
 use crate::wire::http1::{self, Method};
@@ -109,9 +107,8 @@ pub async fn estimate(
     incoming: &Incoming,
     trail: &mut Trail,
 ) -> Result<(), Halt> {
-    let mut loss = Loss::default();
-    let request = request_of(visit, incoming, &mut loss)?;
-    let body = visit.voice.count(dialect::estimate_tokens(&request));
+    let tokens = visit.voice.estimate(trail.asked(), incoming.body())?;
+    let body = visit.voice.count(tokens);
     trail.head(200, visit.core.clock.since_start());
     let mut head = Head::new(visit.terms, 200);
     head.header("content-type", b"application/json").header("x-bf-estimated", b"true");

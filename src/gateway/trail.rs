@@ -72,6 +72,11 @@ pub struct Attempt<'t> {
 const REASON_MAX: usize = 512;
 
 impl Trail {
+    /// The model that was asked for.
+    pub fn asked(&self) -> &str {
+        self.text.get(..self.asked).unwrap_or_default()
+    }
+
     /// Begins the trail of a request. `shown`: the client wants to see it.
     pub fn of(asked: &str, request_type: &'static str, shown: bool) -> Self {
         let mut text = String::with_capacity(asked.len() + 96);

@@ -6,10 +6,13 @@
 use super::failure::Failure;
 use super::ingress::Call;
 use crate::chat::{Dialect, Folded, Loss, Request};
-use crate::dialect::bedrock_invoke::{self, Shape};
+use crate::dialect::bedrock_invoke::{self, Counted, Shape};
 use crate::dialect::{self, Encoder, Idiom, Malformed, Reply};
 use crate::wire::frames::Framing;
 use crate::wire::json_write::Object;
+
+const UNKNOWN_BODY: &str = "the body is no text generation of a known model family: it has neither \
+                            messages nor prompt nor inputText";
 
 /// One client's way of speaking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +38,7 @@ impl Voice {
         }
         let text = std::str::from_utf8(body).unwrap_or_default();
         let Some(shape) = Shape::of(model, text) else {
-            let message = "the body is no text generation of a known model family: it has neither \
-                           messages nor prompt nor inputText";
-            return Err(Failure::invalid(message));
+            return Err(Failure::invalid(UNKNOWN_BODY));
         };
         Ok(match shape.dialect() {
             Some(dialect) => Self { dialect, ..plain },
@@ -65,9 +66,37 @@ impl Voice {
         })?;
         match self.shape {
             Some(shape) => bedrock_invoke::decode(shape, text, loss),
+            None if self.framing == Framing::AwsInvokeChunks
+                && self.dialect == Dialect::Anthropic =>
+            {
+                bedrock_invoke::decode(Shape::Anthropic, text, loss)
+            }
             None => dialect::decode_request(self.dialect, text, loss),
         }
         .map_err(malformed)
+    }
+
+    /// Reads the body of a count of tokens. Bedrock's holds one of two other bodies.
+    ///
+    /// # Errors
+    /// 400 with the path of what is wrong.
+    pub fn estimate(&self, model: &str, body: &[u8]) -> Result<u64, Failure> {
+        let mut loss = Loss::default();
+        if self.dialect != Dialect::Bedrock {
+            return Ok(dialect::estimate_tokens(&self.decode(body, &mut loss)?));
+        }
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        let counted = bedrock_invoke::count_tokens_input(text).map_err(malformed)?;
+        let request = match &counted {
+            Counted::Converse(inner) => dialect::decode_request(self.dialect, inner, &mut loss),
+            Counted::Invoke(inner) => {
+                let Some(shape) = Shape::of(model, inner) else {
+                    return Err(Failure::invalid(UNKNOWN_BODY));
+                };
+                bedrock_invoke::decode(shape, inner, &mut loss)
+            }
+        };
+        Ok(dialect::estimate_tokens(&request.map_err(malformed)?))
     }
 
     pub fn encoder(&self, reply: Reply) -> Encoder {

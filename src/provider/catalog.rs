@@ -201,6 +201,7 @@ pub static BEDROCK: Row = Row {
             envelope: Envelope::ModelInPath,
             ..way(Operation::CountTokens, Dialect::Bedrock, "/model/{model}/count-tokens")
         },
+        way(Operation::ListModels, Dialect::Bedrock, "/foundation-models"),
     ],
     also: also::BEDROCK,
     manner: standard,

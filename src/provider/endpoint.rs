@@ -53,7 +53,13 @@ pub fn resolve<'p>(
         _ => (None, named),
     };
     let spoken = spoken(provider, operation, client, family(model, alias), stream)?;
-    let (origin, base_path) = server(provider, key, alias, own_region)?;
+    let (mut origin, base_path) = server(provider, key, alias, own_region)?;
+    if operation == Operation::ListModels
+        && let Some(rest) = origin.host.strip_prefix("bedrock-runtime.")
+    {
+        // What there is to call is listed by another server than is called.
+        origin = Cow::Owned(https(format!("bedrock.{rest}")));
+    }
     let overridden = provider
         .path_overrides
         .iter()
