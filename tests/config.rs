@@ -93,7 +93,7 @@ fn the_supported_part_of_the_example_makes_a_snapshot() {
     let openai = snapshot.providers.get("openai").unwrap();
     assert_eq!(openai.keys[0].value.expose(), "value of OPENAI_KEY_A");
     assert_eq!(openai.network.first_byte_timeout.as_secs(), 120);
-    assert_eq!((openai.concurrency, openai.buffer), (2000, 6000));
+    assert_eq!(openai.queue.map(|queue| (queue.concurrency, queue.buffer)), Some((2000, 6000)));
     assert!(matches!(&openai.keys[1].models, ModelList::Only(models) if models.len() == 2));
     let bedrock = &snapshot.providers.get("bedrock").unwrap().keys[0];
     assert!(matches!(&bedrock.cloud, Cloud::Aws(aws) if aws.role_arn.is_some()));

@@ -19,6 +19,7 @@ use crate::provider::Secret;
 use crate::provider::header_filter::HeaderFilter;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -107,6 +108,8 @@ fn snapshot(file: File, notes: Vec<String>, outside: Outside<'_>, faults: &mut F
         governance: file.governance,
         law: None,
         routes: crate::route::Routes::default(),
+        turnstiles: HashMap::new(),
+        adaptive: file.load_balancer_config.is_some_and(|section| section.enabled),
         empty_lists,
         env_label: file.env_label.filter(|label| !label.is_empty()).map(Into::into),
         providers,

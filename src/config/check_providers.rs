@@ -12,7 +12,7 @@ use crate::config::shape::suggestion;
 use crate::config::{EmptyLists, Providers};
 use crate::dialect::Dialect;
 use crate::provider::{
-    Auth, Kind, Network, Operation, Provider, Proxy, Row, Secret, Transport, catalog,
+    Auth, Kind, Network, Operation, Provider, Proxy, Queue, Row, Secret, Transport, catalog,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -53,8 +53,8 @@ impl<'c> Providing<'c> {
             self.custom(&mut provider, custom, path);
         }
         if let Some(limits) = &section.concurrency_and_buffer_size {
-            provider.concurrency = limits.concurrency;
-            provider.buffer = limits.buffer_size;
+            provider.queue =
+                Some(Queue { concurrency: limits.concurrency, buffer: limits.buffer_size });
             if limits.buffer_size < limits.concurrency {
                 let path = path.key("concurrency_and_buffer_size").key("buffer_size");
                 self.faults.push(&path, "must be at least `concurrency`");

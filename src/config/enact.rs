@@ -10,6 +10,7 @@ use crate::config::fault::Faults;
 use crate::config::file_governance::Enforcement;
 use crate::config::{Governance, Snapshot};
 use crate::govern::prices::Prices;
+use crate::govern::turnstile::Turnstile;
 use crate::govern::virtual_keys::Digest;
 use crate::govern::{Ledger, Plan, Tables};
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ pub struct Law {
 pub struct Clerk {
     pub ledger: Ledger,
     keys: HashMap<Box<str>, KeyValue>,
+    turnstiles: HashMap<Box<str>, Arc<Turnstile>>,
 }
 
 /// The digest of a virtual key, and the one before with the time until which it is good.
@@ -52,7 +54,7 @@ impl Default for Clerk {
 impl Clerk {
     /// With what was known before.
     pub fn new(ledger: Ledger, keys: impl IntoIterator<Item = (Box<str>, KeyValue)>) -> Self {
-        Self { ledger, keys: keys.into_iter().collect() }
+        Self { ledger, keys: keys.into_iter().collect(), turnstiles: HashMap::new() }
     }
 
     /// Builds what requests look at. Nothing may be asked for by it before the journal, where there
@@ -61,7 +63,7 @@ impl Clerk {
     /// # Errors
     /// What [`check`] has found before.
     pub fn enact(&mut self, snapshot: &mut Snapshot, now: i64) -> Result<Vec<KeyNews>, Faults> {
-        let Self { ledger, keys } = self;
+        let Self { ledger, keys, turnstiles } = self;
         let mut values = HashMap::new();
         let grace = snapshot.client.vk_rotation_cooldown;
         let mut rotated = |plan: &mut Plan| values = rotate(keys, plan, grace, now);
@@ -75,6 +77,13 @@ impl Clerk {
         let strict = is_strict(&snapshot.governance);
         snapshot.law = governs(snapshot).then_some(Law { tables, prices, strict });
         snapshot.routes = routes;
+        let counted = snapshot.providers.iter().filter(|provider| provider.queue.is_some());
+        snapshot.turnstiles = counted
+            .map(|provider| {
+                let turnstile = turnstiles.entry(provider.name.clone()).or_default();
+                (provider.name.clone(), Arc::clone(turnstile))
+            })
+            .collect();
         // Nothing reads it any more, and it holds the texts of virtual keys.
         snapshot.governance = Governance::default();
         Ok(news)

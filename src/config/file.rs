@@ -60,8 +60,8 @@ pub struct File {
     pub audit_logs: Option<serde_json::Value>,
     /// Enterprise section.
     pub cluster_config: Option<serde_json::Value>,
-    /// Enterprise section.
-    pub load_balancer_config: Option<serde_json::Value>,
+    /// Weights that follow how well providers and keys answer.
+    pub load_balancer_config: Option<LoadBalancer>,
     /// Enterprise section.
     pub large_payload_optimization: Option<serde_json::Value>,
     /// Enterprise section.
@@ -127,6 +127,20 @@ pub struct Tls {
 #[serde(default, deny_unknown_fields)]
 pub struct Framework {
     pub pricing: Pricing,
+}
+
+/// Weights of providers and keys are multiplied by their share of good answers, and by how their
+/// latency compares with the fastest of them. Each worker learns for itself.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadBalancer {
+    pub enabled: bool,
+    pub direction_selection_enabled: Option<bool>,
+    pub route_selection_enabled: Option<bool>,
+    pub reroute_failed_directions: Option<bool>,
+    pub prune_failed_fallbacks: Option<bool>,
+    pub tracker_config: Option<serde_json::Value>,
+    pub bootstrap: Option<serde_json::Value>,
 }
 
 /// Where prices come from.

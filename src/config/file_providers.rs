@@ -105,10 +105,10 @@ pub struct ThroughputGuard {
 #[serde(deny_unknown_fields)]
 pub struct ConcurrencyAndBuffer {
     #[schemars(range(min = 1))]
-    pub concurrency: usize,
+    pub concurrency: u32,
     /// At least `concurrency`.
     #[schemars(range(min = 1))]
-    pub buffer_size: usize,
+    pub buffer_size: u32,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -4,9 +4,11 @@
 //! workers, or every [`fault::Fault`] found, each with its JSON path. The only reader of files and
 //! of the environment beside the stores. Never: changes a snapshot; a reload builds a new one.
 
+use crate::govern::turnstile::Turnstile;
 use crate::provider::header_filter::HeaderFilter;
 use crate::provider::{Provider, Secret, catalog};
 use crate::route::Routes;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +58,10 @@ pub struct Snapshot {
     pub law: Option<Law>,
     /// Rules, and which provider serves a model that names none.
     pub routes: Routes,
+    /// Calls in flight of the providers that count them, by name; over reloads.
+    pub turnstiles: HashMap<Box<str>, Arc<Turnstile>>,
+    /// Weights follow latency and errors.
+    pub adaptive: bool,
     pub pricing: Pricing,
     pub config_store: Database,
     pub logging: Logging,

@@ -38,7 +38,6 @@ const fn moot(path: &'static str, why: &'static str) -> Row {
 }
 
 const NO_STORE: &str = "nothing is stored by this version";
-const NO_QUEUE: &str = "requests are not queued in this version: each goes upstream at once";
 const NO_DASHBOARD: &str = "there is no dashboard in this version";
 
 /// Everything that is not there, in the order of the file.
@@ -65,14 +64,18 @@ pub const TABLE: &[Row] = &[
     refused("guardrails_config"),
     refused("audit_logs"),
     refused("cluster_config"),
-    refused("load_balancer_config"),
+    refused_unless("load_balancer_config.direction_selection_enabled", "true"),
+    refused_unless("load_balancer_config.route_selection_enabled", "true"),
+    refused("load_balancer_config.reroute_failed_directions"),
+    refused("load_balancer_config.prune_failed_fallbacks"),
+    refused("load_balancer_config.tracker_config"),
+    refused("load_balancer_config.bootstrap"),
     refused("large_payload_optimization"),
     refused("scim_config"),
     refused("access_profiles"),
     refused("circuit_breaker_config"),
     refused("feature_flags"),
     // client
-    moot("client.drop_excess_requests", NO_QUEUE),
     moot("client.initial_pool_size", "nothing has to be pooled ahead here"),
     refused("client.prometheus_labels"),
     refused("client.retain_content_in_object_storage"),
@@ -113,7 +116,6 @@ pub const TABLE: &[Row] = &[
     refused("framework.pricing.mcp_library_url"),
     refused_unless("framework.pricing.mcp_library_sync_interval", "86400"),
     // providers
-    moot("providers.*.concurrency_and_buffer_size", NO_QUEUE),
     refused("providers.*.send_back_raw_request"),
     refused("providers.*.send_back_raw_response"),
     refused("providers.*.store_raw_request_response"),

@@ -13,6 +13,7 @@ use super::explain;
 use super::failure::{Failure, Whose};
 use super::ingress::Ask;
 use super::itinerary::{self, Itinerary, Stop};
+use super::queue;
 use super::wallet;
 use crate::chat::{Dialect, ErrorKind, Usage};
 use crate::govern::{Grant, Reason};
@@ -237,7 +238,7 @@ impl Journey<'_, '_> {
                         Err(Halt::Failed(cut)) => tally.trail.fail(cut, clock.since_start()),
                         _ => tally.trail.end(clock.since_start()),
                     }
-                    self.note_answer(at);
+                    self.note_answer(at, tally);
                     let settled = (&*tally, answered, length);
                     tally.cost = self.pass.settle(visit.core, grant, &self.bill(at), settled);
                     // What has begun cannot turn into an error any more: only end.
@@ -245,7 +246,7 @@ impl Journey<'_, '_> {
                 }
             };
             tally.trail.fail(&failure, clock.since_start());
-            let next = self.after(&failure, at, &mut keys, retries);
+            let next = self.after(&failure, (at, retries), &mut keys, tally);
             // A body that was lost on the way cannot be sent again.
             let kept = incoming.body().len() == length && !incoming.spent;
             let next = if kept { next } else { Retry::Stop };
@@ -373,10 +374,16 @@ impl Journey<'_, '_> {
     }
 
     /// What comes after a failure, by the matrix.
-    fn after(&self, failure: &Failure, at: Option<usize>, keys: &mut Keys, retries: u32) -> Retry {
+    fn after(
+        &self,
+        failure: &Failure,
+        (at, retries): (Option<usize>, u32),
+        keys: &mut Keys,
+        tally: &Tally,
+    ) -> Retry {
         let provider = self.stop.provider;
         let cause = cause(failure);
-        self.note_failure(cause, at);
+        self.note_failure((cause, failure.whose), at, tally);
         if let Some(at) = at {
             let list = if cause == Cause::KeyDead { &mut keys.dead } else { &mut keys.used };
             if !list.contains(&at) {
@@ -408,7 +415,8 @@ impl Journey<'_, '_> {
         matches!(self.choose(&keys, 0), Ok(Some(_)))
     }
 
-    fn note_failure(&self, cause: Cause, at: Option<usize>) {
+    /// What a failure shows of the provider and the key. An upstream that refuses is not down.
+    fn note_failure(&self, (cause, whose): (Cause, Whose), at: Option<usize>, tally: &Tally) {
         let (core, provider) = (self.visit.core, self.stop.provider);
         let key = at.and_then(|at| provider.keys.get(at)).filter(|_| self.direct.is_none());
         let (place, trouble) = match (cause, key) {
@@ -418,22 +426,31 @@ impl Journey<'_, '_> {
                 (Place::key(&provider.name, &key.id), Trouble::Limited { retry_after_ms })
             }
             (Cause::KeyDead, Some(key)) => (Place::key(&provider.name, &key.id), Trouble::Refused),
+            (Cause::Rejected, _) if whose == Whose::Upstream => {
+                return self.note_answer(at, tally);
+            }
             _ => return,
         };
+        if trouble != Trouble::Down {
+            self.note_answer(None, tally);
+        }
         core.ailing.set(true);
         core.health.borrow_mut().failed(place, trouble, core.coarse_now());
     }
 
-    /// An answer ends what a failure began; while nothing has failed there is nothing to note.
-    fn note_answer(&self, at: Option<usize>) {
+    /// An answer ends what a failure began; while nothing has failed, and weights are what the
+    /// configuration says, there is nothing to note.
+    fn note_answer(&self, at: Option<usize>, tally: &Tally) {
         let (core, provider) = (self.visit.core, self.stop.provider);
-        if !core.ailing.get() {
+        if !core.ailing.get() && !self.visit.snapshot.adaptive {
             return;
         }
+        let Some(latency) = tally.trail.latency() else { return };
+        let ms = latency.as_secs_f64() * 1000.0;
         let (now, mut health) = (core.coarse_now(), core.health.borrow_mut());
-        health.answered(Place::provider(&provider.name), 0.0, now);
+        health.answered(Place::provider(&provider.name), ms, now);
         if let Some(key) = at.and_then(|at| provider.keys.get(at)) {
-            health.answered(Place::key(&provider.name, &key.id), 0.0, now);
+            health.answered(Place::key(&provider.name, &key.id), ms, now);
         }
     }
 }
@@ -441,6 +458,8 @@ impl Journey<'_, '_> {
 /// What kind of failure it was.
 fn cause(failure: &Failure) -> Cause {
     match failure.whose {
+        // The provider is well, but has no room: another one may have.
+        _ if failure.fault.code.as_deref() == Some(queue::DROPPED) => Cause::Rejected,
         Whose::Policy => Cause::Blocked,
         Whose::Client => Cause::Rejected,
         Whose::Gateway if failure.fault.code.as_deref() == Some(wallet::CODE) => Cause::KeyDead,

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::queue::Lines;
 use super::wallet::Wallet;
 use crate::config::Snapshot;
 use crate::control::management::Call;
@@ -14,7 +15,7 @@ use crate::net::copy::Allowance;
 use crate::net::upstream::{HEADROOM, Pool, READ};
 use crate::observe::{Counters, Outbox, Post, Registry};
 use crate::provider::aws_sigv4::SigningKeys;
-use crate::route::Health;
+use crate::route::{Health, Place};
 use crate::worker::Seat;
 use crate::worker::buffers::Buffers;
 use crate::worker::clock::Clock;
@@ -53,6 +54,10 @@ pub struct Core {
     pub copies: Allowance,
     /// To the control thread's management API.
     pub management: Option<flume::Sender<Call>>,
+    /// Of the whole process.
+    pub workers: u32,
+    /// Calls that wait for a place at their provider.
+    pub lines: Lines,
 }
 
 /// Where a worker's words go.
@@ -74,7 +79,10 @@ impl Core {
         snapshot: Arc<Snapshot>,
     ) -> Rc<Self> {
         let Ways { registry, post, management, hurry } = ways;
+        let mut health = Health::default();
+        health.adapt(snapshot.adaptive);
         Rc::new(Self {
+            workers: u32::try_from(registry.workers()).unwrap_or(u32::MAX),
             counters: registry.of(seat.index),
             buffers: Buffers::new(HEADROOM + READ),
             seat,
@@ -85,13 +93,14 @@ impl Core {
             hurry,
             draining: Cell::new(false),
             open: Cell::new(0),
-            health: RefCell::new(Health::default()),
+            health: RefCell::new(health),
             ailing: Cell::new(false),
             wallet,
             signing_keys: RefCell::default(),
             outbox: post.map(Outbox::new),
             copies: Rc::new(Cell::new(COPIES_MAX)),
             management,
+            lines: Lines::default(),
         })
     }
 
@@ -107,7 +116,19 @@ impl Core {
 
     /// From now on this configuration is in force.
     pub fn adopt(&self, snapshot: Arc<Snapshot>) {
+        self.health.borrow_mut().adapt(snapshot.adaptive);
         *self.snapshot.borrow_mut() = Rc::new(InForce(snapshot));
+    }
+
+    /// A call goes there: the one that has to show, after a breaker's pause, that the place is well.
+    pub fn probe(&self, provider: &str, key: Option<&str>) {
+        if self.ailing.get() {
+            let (now, mut health) = (self.coarse_now(), self.health.borrow_mut());
+            health.begin(Place::provider(provider), now);
+            if let Some(key) = key {
+                health.begin(Place::key(provider, key), now);
+            }
+        }
     }
 }
 

@@ -48,17 +48,7 @@ pub async fn answer(
 ) -> Result<(), Halt> {
     let mut loss = Loss::default();
     let same = from == to;
-    let bodies = if same {
-        let losing = (&mut loss, visit.strict);
-        vec![outgoing::identity_body(course, &ask.spans, None, incoming.body(), losing)?]
-    } else {
-        let text = std::str::from_utf8(incoming.body())
-            .map_err(|_| Failure::invalid("the request body is no UTF-8"))?;
-        let request = decode(from, text, &mut loss).map_err(malformed)?;
-        let bodies = encode(to, &request, course.model, &mut loss).map_err(malformed)?;
-        bodies.into_iter().map(Some).collect()
-    };
-    outgoing::refuse_loss(course, &loss, visit.strict)?;
+    let bodies = bodies(visit, incoming, course, (ask, from, to), &mut loss)?;
     tally.losses = loss.entries().len() as u64;
     let mut answers = Vec::with_capacity(bodies.len());
     let mut first = None;
@@ -99,6 +89,31 @@ pub async fn answer(
 }
 
 type Headers = Vec<(String, Vec<u8>)>;
+
+/// The bodies that go upstream; `None`: the client's own.
+///
+/// # Errors
+/// What the client's body cannot say.
+pub fn bodies(
+    visit: &Visit<'_>,
+    incoming: &Incoming,
+    course: &Course<'_>,
+    (ask, from, to): (&Ask, Idiom, Idiom),
+    loss: &mut Loss,
+) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+    let bodies = if from == to {
+        let losing = (&mut *loss, visit.strict);
+        vec![outgoing::identity_body(course, &ask.spans, None, incoming.body(), losing)?]
+    } else {
+        let text = std::str::from_utf8(incoming.body())
+            .map_err(|_| Failure::invalid("the request body is no UTF-8"))?;
+        let request = decode(from, text, loss).map_err(malformed)?;
+        let bodies = encode(to, &request, course.model, loss).map_err(malformed)?;
+        bodies.into_iter().map(Some).collect()
+    };
+    outgoing::refuse_loss(course, loss, visit.strict)?;
+    Ok(bodies)
+}
 
 /// One call; its answer's body is put behind the others, its headers are given.
 async fn fetch(

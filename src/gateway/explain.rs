@@ -76,6 +76,8 @@ struct Stopover<'e> {
     limits: Vec<Standing>,
     keys: Vec<Candidate<'e>>,
     max_retries: u32,
+    /// Where the provider's calls are counted.
+    queue: Option<Calls>,
     /// Why it would not be called.
     refused: Option<Refusal>,
     upstream: Option<Upstream>,
@@ -100,6 +102,15 @@ struct State {
     open_for_ms: i64,
     error_share: f64,
     latency_ms: Option<f64>,
+}
+
+/// A provider's calls, over all cores.
+#[derive(Debug, Serialize)]
+struct Calls {
+    in_flight: u32,
+    waiting: u32,
+    concurrency: u32,
+    buffer_size: u32,
 }
 
 /// One limit of the caller's, its group's, or of the target.
@@ -252,10 +263,23 @@ fn stopover<'e>(
         limits: limits(journey),
         keys: keys(journey, at),
         max_retries: stop.provider.network.max_retries,
+        queue: calls(journey),
         refused,
         upstream,
     };
     (stopover, failure)
+}
+
+fn calls(journey: &Journey<'_, '_>) -> Option<Calls> {
+    let provider = journey.stop.provider;
+    let queue = provider.queue?;
+    let turnstile = journey.visit.snapshot.turnstiles.get(&provider.name)?;
+    Some(Calls {
+        in_flight: turnstile.in_flight(),
+        waiting: turnstile.waiting(),
+        concurrency: queue.concurrency,
+        buffer_size: queue.buffer,
+    })
 }
 
 const fn via(via: Via) -> &'static str {

@@ -29,6 +29,7 @@ pub mod outgoing;
 pub mod outlet;
 pub mod own;
 pub mod passage;
+pub mod queue;
 pub mod quota;
 pub mod record;
 pub mod redact;
@@ -149,8 +150,8 @@ impl Visit<'_> {
             Target::Api(call) => call,
         };
         tally.note_call(call);
-        let chat = matches!(call.operation, Operation::Chat | Operation::CountTokens);
-        if !chat && explain::wanted(incoming) {
+        let lists = matches!(call.operation, Operation::ListModels | Operation::RetrieveModel);
+        if lists && explain::wanted(incoming) {
             let message = "x-bf-dry-run explains calls of a model; this one was not made";
             return Err(Failure::invalid(message).into());
         }

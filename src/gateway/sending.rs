@@ -12,7 +12,9 @@ use super::exchange::{self, Answer, Halt, Parcel};
 use super::failure::Failure;
 use super::ingress::Ask;
 use super::outgoing::{self, Course};
-use super::{Scene, embed, identity, metering, mock, own, reframe, result_urls, transcode, upload};
+use super::{
+    Scene, embed, identity, metering, mock, own, queue, reframe, result_urls, transcode, upload,
+};
 use crate::chat::{Dialect, Loss};
 use crate::dialect::{Idiom, Reply};
 use crate::net::client_conn::{ClientConn, Incoming};
@@ -129,9 +131,11 @@ impl Visit<'_> {
                 course.lease = self.core.wallet.lease(client, course.provider, own_key).await?;
                 course.betas = self.betas(incoming, &course, errand.ask);
                 tally.upstream = Some(course.endpoint.dialect);
-                if let Some((from, to)) = self.voice.idiom.zip(course.endpoint.idiom)
-                    && embed::has_to_read(from, to, incoming.body())
-                {
+                let core = self.core;
+                core.probe(&course.provider.name, course.key.map(|key| &*key.id));
+                // Held until the answer's end.
+                let _place = queue::enter(self, client, course.provider).await?;
+                if let Some((from, to)) = self.reads(&course, incoming) {
                     let asked = (errand.ask, from, to);
                     let answering = embed::answer(self, client, incoming, &course, asked, tally);
                     return Box::pin(answering).await;
@@ -147,6 +151,12 @@ impl Visit<'_> {
         let in_body = in_body.and_then(|raw| std::str::from_utf8(raw).ok());
         let filter = &self.snapshot.client.header_filter;
         outgoing::betas(course, incoming, filter, in_body)
+    }
+
+    /// Embeddings that have to be read and written anew: how they are asked for here and there.
+    fn reads(&self, course: &Course<'_>, incoming: &Incoming) -> Option<(Idiom, Idiom)> {
+        let (from, to) = self.voice.idiom.zip(course.endpoint.idiom)?;
+        embed::has_to_read(from, to, incoming.body()).then_some((from, to))
     }
 
     /// Makes the request as it goes upstream. The client's own body may move into it: see
@@ -169,6 +179,10 @@ impl Visit<'_> {
         let options = metered.then(|| metering::stream_options(ask, incoming.body())).flatten();
         let body = if let Some(model) = &ask.form_model {
             outgoing::form_body(course, model, incoming.body())
+        } else if let Some((from, to)) = self.reads(course, incoming) {
+            // Of several, the first.
+            let mut bodies = embed::bodies(self, incoming, course, (ask, from, to), &mut loss)?;
+            bodies.drain(..).next().flatten()
         } else if same {
             let options = options.as_deref();
             let losing = (&mut loss, self.strict);

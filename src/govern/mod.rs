@@ -24,6 +24,7 @@ pub mod price_sheet;
 pub mod prices;
 pub mod rate_limits;
 pub mod tables;
+pub mod turnstile;
 pub mod virtual_keys;
 pub mod windows;
 

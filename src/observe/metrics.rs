@@ -69,6 +69,10 @@ impl Registry {
         Self { workers: (0..workers).map(|_| Arc::default()).collect() }
     }
 
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     pub fn of(&self, worker: usize) -> Arc<Counters> {
         self.workers.get(worker).map_or_else(Arc::default, Arc::clone)
     }

@@ -150,6 +150,15 @@ pub struct Origin {
     pub port: u16,
 }
 
+/// How many calls a provider may have at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Queue {
+    /// In flight, over all cores.
+    pub concurrency: u32,
+    /// Waiting, over all cores.
+    pub buffer: u32,
+}
+
 /// A configured provider, checked and ready for the hot path.
 #[derive(Debug)]
 pub struct Provider {
@@ -166,9 +175,8 @@ pub struct Provider {
     pub path_overrides: Vec<(Kind, Box<str>)>,
     /// `custom_provider_config.allowed_requests`; `None` allows all.
     pub allowed: Option<Vec<Kind>>,
-    /// `concurrency_and_buffer_size`: calls in flight over all cores, and calls that may wait.
-    pub concurrency: usize,
-    pub buffer: usize,
+    /// `concurrency_and_buffer_size`; calls are not counted without it.
+    pub queue: Option<Queue>,
 }
 
 impl Provider {
@@ -186,8 +194,7 @@ impl Provider {
             network: Network::default(),
             path_overrides: Vec::new(),
             allowed: None,
-            concurrency: 1000,
-            buffer: 5000,
+            queue: None,
         }
     }
 }

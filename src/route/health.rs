@@ -113,6 +113,15 @@ impl Health {
         Self { places: HashMap::new(), tuning }
     }
 
+    /// Whether weights follow latency and errors.
+    pub fn adapt(&mut self, adaptive: bool) {
+        self.tuning.adaptive = adaptive;
+    }
+
+    pub fn is_adaptive(&self) -> bool {
+        self.tuning.adaptive
+    }
+
     /// Whether a call may go there now.
     pub fn usable(&self, place: Place, now: i64) -> bool {
         match self.places.get(&place).map(|record| record.breaker) {
@@ -177,8 +186,13 @@ impl Health {
         ((1.0 - record.errors) * speed).max(FLOOR)
     }
 
-    pub fn latency(&self, place: Place) -> Option<f64> {
-        self.places.get(&place).and_then(|record| record.latency)
+    /// The least latency of these places, in milliseconds.
+    pub fn fastest(&self, places: impl Iterator<Item = Place>) -> Option<f64> {
+        if !self.tuning.adaptive {
+            return None;
+        }
+        let known = places.filter_map(|place| self.places.get(&place)?.latency);
+        known.fold(None, |best: Option<f64>, ms| Some(best.map_or(ms, |best| best.min(ms))))
     }
 
     /// What is known of a place; `None` where nothing has happened yet.

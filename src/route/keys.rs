@@ -102,8 +102,7 @@ pub fn choose(
     if named.iter().any(|(_, key)| health.usable(place(key), now)) {
         named.retain(|(_, key)| health.usable(place(key), now));
     }
-    let latencies = named.iter().filter_map(|(_, key)| health.latency(place(key)));
-    let best = latencies.fold(None, |best: Option<f64>, ms| Some(best.map_or(ms, |b| b.min(ms))));
+    let best = health.fastest(named.iter().map(|(_, key)| place(key)));
     let weight = |(_, key): &(usize, &Key)| key.weight * health.factor(place(key), best);
     let chosen = match ask.session {
         Some(session) => session.choose(&named, |(_, key)| &key.id, weight),

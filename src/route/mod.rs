@@ -188,7 +188,7 @@ pub fn plan<'r: 'a, 'a>(
     } else if let Some(provider) = prefix {
         targets.plan.push(Target { provider, model, pin, via: Via::Prefix });
     } else {
-        let via = candidates(routes, fleet, question, model, &mut targets);
+        let via = candidates((routes, health), fleet, question, model, &mut targets);
         if !fallbacks.is_empty() {
             targets.plan.truncate(1);
         }
@@ -214,7 +214,7 @@ pub fn plan<'r: 'a, 'a>(
 
 /// The providers for a model that names none: the first is drawn, the others follow.
 fn candidates<'a>(
-    routes: &'a Routes,
+    (routes, health): (&'a Routes, &Health),
     fleet: &dyn Fleet,
     question: &Question<'a>,
     model: &'a str,
@@ -234,7 +234,10 @@ fn candidates<'a>(
     if weighted.iter().any(|offer| offer.any_model && serves(offer.provider)) {
         weighted.retain(|offer| !offer.any_model || serves(offer.provider));
     }
-    let weight = |offer: &Offer<'_>| offer.weight.unwrap_or(0.0);
+    let place = |offer: &Offer<'_>| Place::provider(offer.provider);
+    let best = health.fastest(weighted.iter().map(place));
+    let weight =
+        |offer: &Offer<'_>| offer.weight.unwrap_or(0.0) * health.factor(place(offer), best);
     let drawn = match question.session {
         Some(session) => session.choose(&weighted, |offer| offer.provider, weight),
         None => question.random.nth(0).draw(&weighted, weight),
