@@ -22,7 +22,7 @@ use finops_gateway::control::http_client::HttpClient;
 use finops_gateway::control::leases::{self, Ask};
 use finops_gateway::control::logs::{self, Logs};
 use finops_gateway::control::management::{self, CALLS_MAX, Call};
-use finops_gateway::control::{api, demo, explain, resolver};
+use finops_gateway::control::{api, demo, explain, pricing, resolver};
 use finops_gateway::gateway::Ways;
 use finops_gateway::gateway::station::{self, Mail, Outfit};
 use finops_gateway::host::{self, Machine};
@@ -102,6 +102,7 @@ fn run() -> Result<ExitCode, String> {
     };
     // Before anything listens: whoever can reach the gateway can also end it in an orderly way.
     let (runtime, stop) = runtime().map_err(|error| format!("no control runtime: {error}"))?;
+    governor.price(pricing::kept(&dir, &snapshot.pricing));
     runtime.block_on(async {
         governor.enact(&mut snapshot).await.map_err(|faults| faults.to_string())?;
         governor.forget().await;
@@ -324,6 +325,7 @@ fn control(
         running;
     let (changed, reloads) = flume::bounded(4);
     let dir = flags.app_dir(&process_env);
+    let priced = changed.clone();
     let watching = reload::watch(&dir, digest, changed);
     let (_watch, unwatched) = watching.map_err(|error| format!("no reload: {error}"))?;
     if let Some(error) = unwatched {
@@ -347,6 +349,8 @@ fn control(
             }
         };
         tokio::spawn(resolver::run(lookups, allowed, tell));
+        let prices = pricing::follow(http.clone(), dir.clone(), current.subscribe(), priced);
+        tokio::spawn(prices);
         tokio::spawn(lease(logins, http, current.subscribe(), Arc::clone(&mail)));
         let publish = async |snapshot: Arc<Snapshot>| {
             current.send_replace(Arc::clone(&snapshot));

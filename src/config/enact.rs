@@ -9,6 +9,7 @@ use crate::config::compile::{Compiled, compile_amended};
 use crate::config::fault::Faults;
 use crate::config::file_governance::Enforcement;
 use crate::config::{Governance, Snapshot};
+use crate::govern::price_sheet::Sheet;
 use crate::govern::prices::Prices;
 use crate::govern::turnstile::Turnstile;
 use crate::govern::virtual_keys::Digest;
@@ -30,6 +31,8 @@ pub struct Law {
 #[derive(Debug)]
 pub struct Clerk {
     pub ledger: Ledger,
+    /// The prices that were fetched last, for configurations that want any.
+    pub sheet: Option<Sheet>,
     keys: HashMap<Box<str>, KeyValue>,
     turnstiles: HashMap<Box<str>, Arc<Turnstile>>,
 }
@@ -54,7 +57,7 @@ impl Default for Clerk {
 impl Clerk {
     /// With what was known before.
     pub fn new(ledger: Ledger, keys: impl IntoIterator<Item = (Box<str>, KeyValue)>) -> Self {
-        Self { ledger, keys: keys.into_iter().collect(), turnstiles: HashMap::new() }
+        Self { ledger, keys: keys.into_iter().collect(), turnstiles: HashMap::new(), sheet: None }
     }
 
     /// Builds what requests look at. Nothing may be asked for by it before the journal, where there
@@ -63,11 +66,16 @@ impl Clerk {
     /// # Errors
     /// What [`check`] has found before.
     pub fn enact(&mut self, snapshot: &mut Snapshot, now: i64) -> Result<Vec<KeyNews>, Faults> {
-        let Self { ledger, keys, turnstiles } = self;
+        let Self { ledger, keys, turnstiles, sheet } = self;
         let mut values = HashMap::new();
         let grace = snapshot.client.vk_rotation_cooldown;
+        let shipped = Prices::shipped();
+        let prices = match sheet.as_ref().filter(|_| snapshot.pricing.url.is_some()) {
+            Some(sheet) => shipped.with(sheet.clone()),
+            None => shipped,
+        };
         let mut rotated = |plan: &mut Plan| values = rotate(keys, plan, grace, now);
-        let compiled = compile_amended(snapshot, ledger, Prices::shipped(), now, &mut rotated)?;
+        let compiled = compile_amended(snapshot, ledger, prices, now, &mut rotated)?;
         let Compiled { tables, routes, prices } = compiled;
         let known = std::mem::replace(keys, values);
         let gone = known.keys().filter(|id| !keys.contains_key(*id));

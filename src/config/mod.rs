@@ -313,7 +313,7 @@ pub struct Admin {
 }
 
 /// Where prices come from: `framework.pricing`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pricing {
     /// `https`, `http` or `file`; none means the shipped table alone.
     pub url: Option<Box<str>>,

@@ -8,6 +8,7 @@
 
 use crate::config::Snapshot;
 use crate::config::load::{FILE, Unusable, process_env, read, unreadable};
+use crate::govern::price_sheet::Sheet;
 use notify::{RecursiveMode, Watcher};
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::{Handle, Signals};
@@ -25,6 +26,8 @@ const MOST_EVENTS: usize = 50;
 pub enum Reload {
     /// Checked, and not in force yet.
     Fresh(Box<Snapshot>),
+    /// A data sheet of prices, and the file to put in force with it where that is good.
+    Priced { sheet: Sheet, snapshot: Option<Box<Snapshot>> },
     /// What was loaded before stays.
     Refused(Unusable),
 }
@@ -170,6 +173,7 @@ mod tests {
         match reload? {
             Reload::Fresh(snapshot) => snapshot.env_label.as_deref().map(str::to_owned),
             Reload::Refused(unusable) => Some(format!("refused: {unusable}")),
+            Reload::Priced { .. } => panic!("the file brings no prices"),
         }
     }
 

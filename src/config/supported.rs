@@ -108,10 +108,6 @@ pub const TABLE: &[Row] = &[
     refused_unless("client.mcp_tool_sync_interval", "10"),
     refused("client.mcp_disable_auto_tool_inject"),
     // framework
-    moot(
-        "framework.pricing.pricing_url",
-        "prices are those of the shipped table and of governance.pricing_overrides",
-    ),
     refused("framework.pricing.model_parameters_url"),
     refused("framework.pricing.mcp_library_url"),
     refused_unless("framework.pricing.mcp_library_sync_interval", "86400"),

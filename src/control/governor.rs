@@ -11,6 +11,7 @@ use crate::config::fault::Faults;
 use crate::config::reload::Reload;
 use crate::config::{Clerk, Database, Snapshot};
 use crate::govern::Ledger;
+use crate::govern::price_sheet::Sheet;
 use crate::observe::log;
 use crate::store;
 use std::convert::Infallible;
@@ -82,6 +83,11 @@ impl Governor {
         })
     }
 
+    /// From the next snapshot on, with the prices of this sheet, where there is one.
+    pub fn price(&mut self, sheet: Option<Sheet>) {
+        self.clerk.sheet = sheet.or(self.clerk.sheet.take());
+    }
+
     /// Makes a checked snapshot ready for requests.
     ///
     /// # Errors
@@ -142,6 +148,14 @@ impl Governor {
                 }
                 Err(faults) => faults.to_string(),
             },
+            Reload::Priced { sheet, snapshot } => {
+                self.price(Some(sheet));
+                let mut snapshot = snapshot?;
+                match self.enact(&mut snapshot).await {
+                    Ok(()) => return Some(snapshot.into()),
+                    Err(faults) => faults.to_string(),
+                }
+            }
             Reload::Refused(unusable) => unusable.to_string(),
         };
         log::error("configuration refused, nothing is changed", &[("faults", &refused)]);

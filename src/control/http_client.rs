@@ -69,6 +69,14 @@ impl HttpClient {
         Ok(Answered { status: answer.status().as_u16(), headers, body })
     }
 
+    /// Gets what stands at an address.
+    ///
+    /// # Errors
+    /// As [`HttpClient::send`].
+    pub async fn get(&self, url: Url, max: usize) -> Result<Answered, String> {
+        self.send(Request::new(Method::GET, url), max).await
+    }
+
     /// Asks a token endpoint.
     ///
     /// # Errors

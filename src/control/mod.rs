@@ -22,5 +22,6 @@ pub mod log_prices;
 pub mod log_recalculate;
 pub mod logs;
 pub mod management;
+pub mod pricing;
 pub mod resolver;
 mod token_login;

@@ -19,7 +19,7 @@ use super::failure::{Failure, Whose};
 use super::ingress::Spans;
 use super::signing;
 use super::voice::malformed;
-use crate::chat::{Dialect, ErrorKind, Loss, Request};
+use crate::chat::{ErrorKind, Loss, Request};
 use crate::dialect;
 use crate::dialect::foreign_reasoning;
 use crate::net::client_conn::Incoming;
@@ -279,8 +279,7 @@ fn target<'c>(course: &'c Course<'_>) -> Cow<'c, str> {
     for pair in course.query.split('&').filter(|pair| !pair.is_empty()) {
         let name = name_of(pair);
         let said = fixed.split('&').any(|fixed| name_of(fixed) == name);
-        let key = name == "key" && course.endpoint.dialect == Dialect::Gemini;
-        if said || key || OWN_PARAMETERS.contains(&name) {
+        if said || OWN_PARAMETERS.contains(&name) || is_credential(name) {
             continue;
         }
         target.push(if target.contains('?') { '&' } else { '?' });
@@ -291,6 +290,14 @@ fn target<'c>(course: &'c Course<'_>) -> Cow<'c, str> {
 
 fn name_of(pair: &str) -> &str {
     pair.split('=').next().unwrap_or_default()
+}
+
+/// Google's clients may show their key in the query, and percent-encode any letter of its name.
+fn is_credential(name: &str) -> bool {
+    let name = http1::percent_decode(name).unwrap_or(Cow::Borrowed(name));
+    ["key", "api_key", "apikey", "access_token"]
+        .iter()
+        .any(|credential| credential.eq_ignore_ascii_case(&name))
 }
 
 /// Parameters of a query that are the gateway's own: whom to ask.
