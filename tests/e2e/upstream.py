@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
+import beside_chats
 from dialects import Anthropic, OpenAi, dump
 from script import SCRIPTS, Script, Text, Tool
 from upstream_bedrock import Bedrock, Invoke
@@ -252,6 +253,10 @@ class Connection(asyncio.Protocol):
             return True
         if path.endswith("/count_tokens") or path.endswith("/input_tokens"):
             await self.whole(200, common, "application/json", b'{"input_tokens":4711}')
+            return True
+        claude = dialect is Anthropic
+        if fixed := beside_chats.answer(asked.method, path, claude, asked.body):
+            await self.whole(200, common, *fixed)
             return True
         ends = {"/messages": Anthropic, "/chat/completions": OpenAi, "/responses": Responses}
         found = next((spoken for end, spoken in ends.items() if path.endswith(end)), None)

@@ -1,7 +1,7 @@
 """Drives the `anthropic` Python SDK."""
 
 import anthropic
-from lines import serve
+from lines import method, serve
 
 
 def client(asked: dict) -> anthropic.Anthropic:
@@ -43,6 +43,8 @@ def call(asked: dict) -> dict:
             return stream(asked, api)
         case "count_tokens":
             return {"value": api.messages.count_tokens(**asked["params"], **extra).model_dump()}
+        case "method":
+            return method(api, asked)
         case "models":
             return {"value": [m.model_dump(mode="json") for m in api.models.list(**extra)]}
         case "model":

@@ -1,5 +1,5 @@
 // Drives the `@anthropic-ai/sdk` TypeScript SDK.
-import { sdk, serve } from "./lines.mjs";
+import { method, sdk, serve } from "./lines.mjs";
 
 const Anthropic = await sdk("@anthropic-ai/sdk");
 
@@ -35,6 +35,8 @@ await serve(async (asked) => {
       return stream(asked, api, options);
     case "count_tokens":
       return { value: await api.messages.countTokens(asked.params, options) };
+    case "method":
+      return method(api, asked);
     case "models": {
       const value = [];
       for await (const model of api.models.list({}, options)) value.push(model);

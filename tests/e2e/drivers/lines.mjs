@@ -31,6 +31,35 @@ function described(error) {
   };
 }
 
+// Calls any method of an SDK by its name; `{file, base64}` stands for a file.
+export async function method(api, asked) {
+  const camel = (name) => name.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
+  const names = asked.method.split(".").map(camel);
+  const last = names.pop();
+  const owner = names.reduce((found, name) => found[name], api);
+  const params = {};
+  for (const [name, value] of Object.entries(asked.params)) {
+    const bytes = value?.base64 && Buffer.from(value.base64, "base64");
+    params[name] = bytes ? new File([bytes], value.file) : value;
+  }
+  const given = Object.keys(params).length ? [params] : [];
+  const value = await owner[last](...asked.args, ...given, { headers: asked.headers });
+  return { value: await plain(value) };
+}
+
+// What an SDK gave back, as JSON: a model, the bytes of an answer, a page or a stream.
+async function plain(value) {
+  if (typeof value?.arrayBuffer === "function") {
+    return { base64: Buffer.from(await value.arrayBuffer()).toString("base64") };
+  }
+  if (typeof value?.[Symbol.asyncIterator] === "function") {
+    const items = [];
+    for await (const item of value) items.push(item);
+    return items;
+  }
+  return value ?? null;
+}
+
 // `more` says what only this SDK's exceptions tell.
 export async function serve(call, more = () => ({})) {
   for await (const line of createInterface({ input: process.stdin })) {

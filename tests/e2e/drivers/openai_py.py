@@ -1,7 +1,7 @@
 """Drives the `openai` Python SDK."""
 
 import openai
-from lines import serve
+from lines import method, serve
 from pydantic import BaseModel
 
 
@@ -100,6 +100,8 @@ def call(asked: dict) -> dict:
             return {"message": raw.parse().model_dump(), "headers": dict(raw.headers)}
         case "stream":
             return stream(asked, api)
+        case "method":
+            return method(api, asked)
         case "models":
             return {"value": [m.model_dump(mode="json") for m in api.models.list(**extra)]}
         case "model":

@@ -1,5 +1,5 @@
 // Drives the `openai` TypeScript SDK.
-import { sdk, serve } from "./lines.mjs";
+import { method, sdk, serve } from "./lines.mjs";
 
 const OpenAI = await sdk("openai");
 const { AzureOpenAI } = OpenAI;
@@ -82,6 +82,8 @@ await serve(async (asked) => {
     }
     case "stream":
       return stream(asked, api, options);
+    case "method":
+      return method(api, asked);
     case "models": {
       const value = [];
       for await (const model of api.models.list(options)) value.push(model);
