@@ -6,6 +6,7 @@
 #[path = "fuzz/bodies.rs"]
 mod bodies;
 
+use finops_gateway::wire::frames::{Frames, Framing};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::strategy::Union;
@@ -301,4 +302,92 @@ fn server_sent_events() {
     ];
     let streams = Union::new([lines(PARTS, 12).boxed(), mutated(lines(PARTS, 20), PARTS).boxed()]);
     check(8000, streams, bodies::sse);
+}
+
+/// The contents of the golden cases' files of a name, of the pairs that end, or begin, so.
+fn golden(pairs: impl Fn(&str) -> bool, file: &str) -> Vec<Vec<u8>> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire");
+    let mut texts = Vec::new();
+    for pair in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        if !pairs(&pair.file_name().to_string_lossy()) {
+            continue;
+        }
+        for case in std::fs::read_dir(pair.path()).into_iter().flatten().flatten() {
+            texts.extend(std::fs::read(case.path().join(file)).ok());
+        }
+    }
+    texts.sort();
+    texts.dedup();
+    assert!(!texts.is_empty());
+    texts
+}
+
+/// A stream of events as lines of name, tab and data.
+fn as_lines(stream: &[u8]) -> Vec<u8> {
+    let mut lines = String::new();
+    for line in String::from_utf8_lossy(stream).lines() {
+        if let Some(name) = line.strip_prefix("event: ") {
+            lines.push_str(name);
+            lines.push('\t');
+        } else if let Some(data) = line.strip_prefix("data: ") {
+            lines.push_str(data);
+            lines.push('\n');
+        } else if let Some(line) = line.strip_prefix("{\"event\":\"") {
+            let line = line.strip_suffix('}').unwrap_or(line);
+            lines.push_str(&line.replacen("\",\"data\":", "\t", 1));
+            lines.push('\n');
+        }
+    }
+    lines.into_bytes()
+}
+
+type Body = fn(&[u8]);
+
+#[test]
+fn answers_of_every_language() {
+    let bodies: [(&str, &str, Body); 5] = [
+        ("anthropic", "upstream.sse", bodies::answer_anthropic),
+        ("openai-chat", "upstream.sse", bodies::answer_openai_chat),
+        ("openai-responses", "upstream.sse", bodies::answer_openai_responses),
+        ("bedrock", "upstream.frames.jsonl", bodies::answer_bedrock),
+        ("gemini", "upstream.sse", bodies::answer_gemini),
+    ];
+    for (name, file, body) in bodies {
+        let streams = golden(|pair| pair.ends_with(&format!("-to-{name}")), file);
+        let streams: Vec<_> = streams.iter().map(|stream| as_lines(stream)).collect();
+        for stream in &streams {
+            body(stream);
+        }
+        check(60, mutated(select(streams), JSON), body);
+    }
+}
+
+#[test]
+fn requests_of_every_language() {
+    let bodies: [(&str, Body); 5] = [
+        ("anthropic", bodies::request_anthropic),
+        ("openai-chat", bodies::request_openai_chat),
+        ("openai-responses", bodies::request_openai_responses),
+        ("bedrock", bodies::request_bedrock),
+        ("gemini", bodies::request_gemini),
+    ];
+    for (name, body) in bodies {
+        let texts = golden(|pair| pair.starts_with(&format!("{name}-to-")), "client_request.json");
+        for text in &texts {
+            body(text);
+        }
+        check(80, mutated(select(texts), JSON), body);
+    }
+}
+
+#[test]
+fn aws_event_streams() {
+    let mut frames = Frames::new(Framing::AwsEventStream);
+    for data in [r#"{"role":"assistant"}"#, "{}", r#"{"message":"x"}"#] {
+        frames.begin(Some("messageStart")).extend_from_slice(data.as_bytes());
+        frames.end();
+    }
+    let stream = frames.take(Vec::new());
+    bodies::aws_event_stream(&stream);
+    check(500, mutated(Just(stream), JSON), bodies::aws_event_stream);
 }

@@ -5,6 +5,10 @@
 
 use std::ops::Range;
 
+use finops_gateway::chat::{Dialect, Loss};
+use finops_gateway::dialect::{self, Manner, Reply, Tap, Transcoder, foreign_reasoning};
+use finops_gateway::wire::aws_event_stream;
+use finops_gateway::wire::frames::{Frame, Frames, Framing};
 use finops_gateway::wire::http1::{self, BodyKind, Chunked, Limits, Method};
 use finops_gateway::wire::json_scan::{self, Fault, Lane, Span};
 use finops_gateway::wire::json_splice::{self, Edit, Misfit};
@@ -227,7 +231,7 @@ pub fn sse(data: &[u8]) {
     for step in [data.len(), 1, 2, 3, 7, 64] {
         let mut splitter = Splitter::new(1 << 20);
         let mut events = Vec::new();
-        let mut each = |frame: finops_gateway::wire::frames::Frame<'_>| {
+        let mut each = |frame: Frame<'_>| {
             events.push((frame.name.map(str::to_owned), frame.data.to_owned()));
         };
         let outcome = data
@@ -295,4 +299,125 @@ fn lines(stream: &[u8]) -> Vec<Range<usize>> {
 /// A few places to cut at: all of them for short bytes.
 fn cuts(bytes: &[u8]) -> impl Iterator<Item = usize> {
     (0..bytes.len()).step_by(1 + bytes.len() / 256)
+}
+
+/// An AWS event stream splits alike however it is cut.
+pub fn aws_event_stream(data: &[u8]) {
+    let split = |step: usize| {
+        let mut splitter = aws_event_stream::Splitter::new(1 << 16);
+        let mut frames = Vec::new();
+        let mut each = |frame: Frame<'_>| {
+            frames.push((frame.name.map(str::to_owned), frame.exception, frame.data.to_owned()));
+        };
+        let good = data.chunks(step.max(1)).all(|read| splitter.feed(read, &mut each).is_ok());
+        (frames, good)
+    };
+    let whole = split(data.len());
+    for step in [1, 3, 64] {
+        assert_eq!(split(step), whole, "in reads of {step}");
+    }
+}
+
+/// A stream of any frames ends once in every client's language, and is counted alike by a tap. A
+/// line is a frame, its name before the first tab.
+fn answer(upstream: Dialect, data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let frames = text.lines().map(|line| match line.split_once('\t') {
+        Some((name, data)) => Frame { name: Some(name), exception: false, data },
+        None => Frame { name: None, exception: false, data: line },
+    });
+    let frames: Vec<Frame<'_>> = frames
+        .filter(|frame| json_scan::validate(frame.data.as_bytes(), DEPTH_OF_SERDE).is_ok())
+        .collect();
+    let mut tap = Tap::new(upstream);
+    for frame in &frames {
+        tap.frame(*frame);
+    }
+    tap.finish();
+    for client in Dialect::ALL {
+        let framing =
+            if client == Dialect::Bedrock { Framing::AwsEventStream } else { Framing::Sse };
+        let mut transcoder = Transcoder::new(upstream, client, Reply::default());
+        let mut out = Frames::new(framing);
+        for frame in &frames {
+            transcoder.feed(*frame, &mut out);
+        }
+        transcoder.finish(&mut out);
+        assert!(transcoder.ended());
+        let length = out.bytes().len();
+        transcoder.finish(&mut out);
+        assert_eq!(out.bytes().len(), length, "something was said after the end");
+    }
+    for frame in &frames {
+        let folded = dialect::fold_message(upstream, frame.data);
+        for client in Dialect::ALL {
+            let mut whole = Vec::new();
+            dialect::encode_message(client, &folded, &Reply::default(), &mut whole);
+            assert_eq!(json_scan::validate(&whole, json_scan::DEPTH_MAX), Ok(()));
+        }
+    }
+}
+
+/// A request is refused, or said in every language as good JSON; and what is cut out of one that
+/// goes on by its bytes leaves good JSON.
+fn request(client: Dialect, data: &[u8]) {
+    // Its levels go into those of another body.
+    if json_scan::validate(data, DEPTH_OF_SERDE / 2).is_err() {
+        return;
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut loss = Loss::default();
+    let edits = foreign_reasoning::cuts(client, data, "claude-opus-4-7", &mut loss);
+    let mut cut = data.to_vec();
+    if json_splice::apply(&mut cut, &edits).is_ok() {
+        assert_eq!(json_scan::validate(&cut, DEPTH_OF_SERDE), Ok(()));
+    }
+    let Ok(request) = dialect::decode_request(client, text, &mut loss) else { return };
+    for upstream in Dialect::ALL {
+        let mut out = Vec::new();
+        let manner = Manner::standard();
+        if dialect::encode_request(upstream, &request, &manner, &mut out, &mut loss).is_ok() {
+            assert_eq!(json_scan::validate(&out, json_scan::DEPTH_MAX), Ok(()));
+        }
+    }
+}
+
+pub fn answer_anthropic(data: &[u8]) {
+    answer(Dialect::Anthropic, data);
+}
+
+pub fn answer_openai_chat(data: &[u8]) {
+    answer(Dialect::OpenAiChat, data);
+}
+
+pub fn answer_openai_responses(data: &[u8]) {
+    answer(Dialect::OpenAiResponses, data);
+}
+
+pub fn answer_bedrock(data: &[u8]) {
+    answer(Dialect::Bedrock, data);
+}
+
+pub fn answer_gemini(data: &[u8]) {
+    answer(Dialect::Gemini, data);
+}
+
+pub fn request_anthropic(data: &[u8]) {
+    request(Dialect::Anthropic, data);
+}
+
+pub fn request_openai_chat(data: &[u8]) {
+    request(Dialect::OpenAiChat, data);
+}
+
+pub fn request_openai_responses(data: &[u8]) {
+    request(Dialect::OpenAiResponses, data);
+}
+
+pub fn request_bedrock(data: &[u8]) {
+    request(Dialect::Bedrock, data);
+}
+
+pub fn request_gemini(data: &[u8]) {
+    request(Dialect::Gemini, data);
 }

@@ -294,3 +294,38 @@ fn open_streams_cost_less_than_64_kib_each() {
     drop(open);
     assert!(each < 64 * 1024, "{each} bytes for each open stream");
 }
+
+#[test]
+fn a_long_stream_passes_in_constant_memory() {
+    const PIECE: usize = 8 << 10;
+    const PIECES: usize = (64 << 20) / PIECE;
+    let upstream = Upstream::start(|call| {
+        let piece = delta(&"words and ".repeat(PIECE / 10));
+        call.start_stream();
+        let whole = (0..PIECES).all(|_| call.chunk(&piece));
+        call.chunk(
+            "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
+        );
+        call.chunk("data: [DONE]\n\n");
+        call.end_stream();
+        whole
+    });
+    let gateway = Start::at(upstream.at).run();
+    for path in [CHAT, MESSAGES] {
+        let mut client = gateway.connect();
+        let body = ASK_STREAM.replace(r#""m""#, r#""openai/m""#);
+        client.send(post(path, &body).as_bytes());
+        assert_eq!(client.head().status, 200);
+        let before = gateway.rss();
+        let (mut passed, mut most, mut chunks) = (0, 0, 0_u32);
+        while let Some(chunk) = client.chunk() {
+            passed += chunk.len();
+            chunks += 1;
+            if chunks % 500 == 0 {
+                most = most.max(gateway.rss().saturating_sub(before));
+            }
+        }
+        assert!(passed > 64 << 20, "{path}: {passed} bytes came");
+        assert!(most < 16 << 20, "{path}: {most} bytes more in memory");
+    }
+}
