@@ -664,6 +664,8 @@ fn what_answers_cost() {
     };
     let tier = |name: &str| Usage { service_tier: Some(name.to_owned()), ..base.clone() };
     let long = Usage { input: Some(250_000), output: Some(1_000), ..Usage::default() };
+    let longer = Usage { input: Some(300_000), ..long.clone() };
+    let read_only = Usage { input: Some(1_000), ..Usage::default() };
     let audio = Usage { input_audio: Some(400), ..base.clone() };
     let searched = Usage { web_searches: Some(3), ..base.clone() };
     let sonnet45 = "claude-sonnet-4-5-20250929";
@@ -681,17 +683,39 @@ fn what_answers_cost() {
         ("anthropic", sonnet45, cached(199_500, 0, 0), 136_950_000),
         ("anthropic", "claude-opus-4-6", tier("fast"), 105_000_000),
         ("anthropic", "claude-haiku-4-5", base.clone(), 3_500_000),
+        // 1000 x 2 + 500 x 10 + 20000 reads x 0.1 + 2000 writes x 2.5 + 1000 hour writes x 4
+        ("anthropic", "claude-sonnet-5-5", cached(20_000, 2_000, 1_000), 18_000_000),
+        // 1000 x 0.1 + 500 x 0.5; above 100000: 250000 x 0.5 + 1000 x 2.5
+        ("anthropic", "claude-haiku-5-5", base.clone(), 350_000),
+        ("anthropic", "claude-haiku-5-5", long.clone(), 127_500_000),
+        // 1000 x 8 + 500 x 40
+        ("anthropic", "claude-opus-5-5", tier("fast"), 28_000_000),
         ("openai", "gpt-5.2", base.clone(), 8_750_000),
         ("openai", "gpt-5.2", cached(10_000, 0, 0), 10_500_000),
         ("openai", "gpt-5.2", tier("flex"), 4_375_000),
         ("openai", "gpt-5.2", tier("priority"), 17_500_000),
+        // 1000 x 12.5 + 500 x 75
+        ("openai", "gpt-5.5", tier("priority"), 50_000_000),
+        // up to 272000 tokens: 250000 x 5 + 1000 x 30; above: 300000 x 10 + 1000 x 45
+        ("openai", "gpt-5.5", long.clone(), 1_280_000_000),
+        ("openai", "gpt-5.5", longer.clone(), 3_045_000_000),
+        ("openai", "gpt-5.4-pro", longer.clone(), 18_270_000_000),
+        // 1000 x 2 + 500 x 10 + 10000 reads x 0.1
+        ("openai", "gpt-6.1-sol", cached(10_000, 0, 0), 8_000_000),
+        ("openai", "gpt-6.1-sol", tier("flex"), 3_500_000),
+        ("openai", "gpt-6.1-sol", tier("priority"), 14_000_000),
+        // 1000 tokens x 0.02, nothing answered
+        ("openai", "text-embedding-3-small", read_only.clone(), 20_000),
         ("openai", "gpt-4o-mini-2024-07-18", base.clone(), 450_000),
         ("openai", "gpt-4.1", tier("batch"), 3_000_000),
         ("azure", "gpt-4o", base.clone(), 7_500_000),
         ("gemini", "gemini-2.5-flash", base.clone(), 1_550_000),
         // 600 x 0.30 + 400 x 1.00 + 500 x 2.50
         ("gemini", "gemini-2.5-flash", audio, 1_830_000),
-        ("gemini", "gemini-2.5-pro", long, 640_000_000),
+        // 1000 x 0.75 + 500 x 3.75
+        ("gemini", "gemini-3.8-flash", base.clone(), 2_625_000),
+        ("gemini", "gemini-3.8-flash", tier("batch"), 1_312_500),
+        ("gemini", "gemini-2.5-pro", long.clone(), 640_000_000),
         ("vertex", "gemini-2.5-pro", base.clone(), 6_250_000),
         ("bedrock", "global.anthropic.claude-sonnet-4-6", base.clone(), 10_500_000),
         // regional endpoints: a tenth more
@@ -700,10 +724,19 @@ fn what_answers_cost() {
         ("bedrock", "us.amazon.nova-micro-v1:0", base.clone(), 105_000),
         ("bedrock", "us.amazon.nova-micro-v1:0", cached(3, 0, 0), 105_026),
         ("bedrock", "meta.llama3-3-70b-instruct-v1:0", base.clone(), 1_080_000),
+        // 1000 x 2 + 500 x 8
+        ("bedrock", "ai21.jamba-1-5-large-v1:0", base.clone(), 6_000_000),
+        // 1000 x 2.1875 + 500 x 17.5
+        ("bedrock", "amazon.nova-2-pro-preview-20251202-v1:0", base.clone(), 10_937_500),
+        ("bedrock", "cohere.embed-english-v3", read_only, 100_000),
         ("mistral", "mistral-large-latest", base.clone(), 1_250_000),
         ("groq", "llama-3.3-70b-versatile", base.clone(), 985_000),
+        // 1000 x 0.30 + 500 x 1.20 + 10000 reads x 0.006, at peak hours
+        ("deepseek", "deepseek-flash", cached(10_000, 0, 0), 960_000),
         ("deepseek", "deepseek-chat", cached(million, 0, 0), 28_490_000),
         ("xai", "grok-4", Usage { input: Some(130_000), ..Usage::default() }, 780_000_000),
+        // above 200000: 250000 x 4 + 1000 x 12
+        ("xai", "grok-4.5", long, 1_012_000_000),
         ("cohere", "command-r7b-12-2024", base.clone(), 112_500),
         ("cerebras", "gpt-oss-120b", base.clone(), 725_000),
         ("perplexity", "sonar", base, 1_500_000),

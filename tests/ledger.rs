@@ -178,3 +178,39 @@ fn two_gateways_do_not_write_over_one_another() {
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(said.contains("config.db: is in use by another process"), "{said}");
 }
+
+#[test]
+fn a_strict_token_limit_is_reserved_ahead() {
+    let upstream = Upstream::plain();
+    let strict = json!({"rate_limits": [
+        {"id": "r", "request_max_limit": 9, "request_reset_duration": "1h"},
+        {"id": "t", "token_max_limit": 400, "token_reset_duration": "1w", "enforcement": "strict"}]});
+    let gateway = start(&upstream, &governed(&strict));
+    let asking = |tokens: &str| ask("claude-sonnet-4-5").replace("\"max_tokens\":9", tokens);
+    let go = |body: &str| with_key(&gateway, MESSAGES, "sk-bf-tokens", body);
+    assert_eq!(go(&asking("\"max_tokens\":100")).status, 200);
+    let refused = go(&asking("\"max_tokens\":399"));
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert!(refused.message().contains("this request may take"), "{}", refused.message());
+    assert!(upstream.next().1.len() < 300 && upstream.has_none());
+}
+
+#[test]
+fn a_rule_that_could_never_match_is_refused() {
+    let rules = json!({"routing_rules": [{"id": "r", "name": "r", "targets": [{"weight": 1.0}],
+        "cel_expression": "complexity_tier == 'SIMPLE'"}]});
+    let folder = std::env::temp_dir().join(format!("finops-tier-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("config.json");
+    let text = governed(&rules).to_string().replace("@UPSTREAM@", "127.0.0.1:1");
+    std::fs::write(&file, text).unwrap();
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_finops-gateway"))
+        .arg("check")
+        .arg(&file)
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
+    assert!(!checked.status.success());
+    assert!(said.contains("routing_rules[0].cel_expression: `complexity_tier` is not"), "{said}");
+}

@@ -68,28 +68,23 @@ impl Check<'_, '_> {
     /// A budget belongs to at most one owner that it names itself, and the owner is there.
     fn owners(&mut self, governance: &Governance) {
         let path = Path::root().key("governance").key("budgets");
+        let keys = &governance.virtual_keys;
+        let configs = keys.iter().flat_map(|key| &key.provider_configs);
+        let configs: HashSet<String> =
+            configs.filter_map(|config| config.id.as_ref().map(ToString::to_string)).collect();
+        let keys: HashSet<&str> = keys.iter().map(|key| &*key.id).collect();
+        let models: HashSet<&str> = governance.model_configs.iter().map(|of| &*of.id).collect();
+        let customers: HashSet<&str> = governance.customers.iter().map(|of| &*of.id).collect();
+        let teams: HashSet<&str> = governance.teams.iter().map(|of| &*of.id).collect();
         for (at, budget) in governance.budgets.iter().enumerate() {
             let path = path.index(at);
-            let provider_config = budget.provider_config_id.as_ref().map(ToString::to_string);
-            let has_config = |id: &str| {
-                let keys = governance.virtual_keys.iter();
-                keys.flat_map(|key| &key.provider_configs)
-                    .any(|config| config.id.as_ref().is_some_and(|own| own.to_string() == id))
-            };
+            let config = budget.provider_config_id.as_ref().map(ToString::to_string);
             let named: [Owner<'_>; 5] = [
-                ("virtual_key_id", budget.virtual_key_id.as_deref(), &|id| {
-                    governance.virtual_keys.iter().any(|key| key.id == id)
-                }),
-                ("provider_config_id", provider_config.as_deref(), &has_config),
-                ("model_config_id", budget.model_config_id.as_deref(), &|id| {
-                    governance.model_configs.iter().any(|of| of.id == id)
-                }),
-                ("customer_id", budget.customer_id.as_deref(), &|id| {
-                    governance.customers.iter().any(|of| of.id == id)
-                }),
-                ("team_id", budget.team_id.as_deref(), &|id| {
-                    governance.teams.iter().any(|of| of.id == id)
-                }),
+                ("virtual_key_id", budget.virtual_key_id.as_deref(), &|id| keys.contains(id)),
+                ("provider_config_id", config.as_deref(), &|id| configs.contains(id)),
+                ("model_config_id", budget.model_config_id.as_deref(), &|id| models.contains(id)),
+                ("customer_id", budget.customer_id.as_deref(), &|id| customers.contains(id)),
+                ("team_id", budget.team_id.as_deref(), &|id| teams.contains(id)),
             ];
             let owners = named.iter().filter(|(_, id, _)| id.is_some()).count();
             if owners > 1 {
@@ -163,6 +158,11 @@ impl Check<'_, '_> {
     }
 
     fn rule(&mut self, rule: &RoutingRule, path: &Path) {
+        if reads(&rule.cel_expression, "complexity_tier") {
+            let message = "`complexity_tier` is not supported by this version: nothing classifies \
+                           requests, so that the rule could never match";
+            self.faults.push(&path.key("cel_expression"), message);
+        }
         for (at, target) in rule.targets.iter().enumerate() {
             let path = path.key("targets").index(at);
             if let Some(provider) = &target.provider {
@@ -224,5 +224,39 @@ impl Check<'_, '_> {
         if let Some(id) = id.filter(|id| !self.rate_limits.contains(*id)) {
             self.faults.push(path, format!("there is no rate limit with the id `{id}`"));
         }
+    }
+}
+
+/// Whether a rule reads a variable: its name stands there, outside of texts.
+fn reads(expression: &str, variable: &str) -> bool {
+    let mut quote = None;
+    let bare: String = expression
+        .chars()
+        .map(|c| match quote {
+            Some(open) => {
+                quote = (c != open).then_some(open);
+                ' '
+            }
+            None if c == '"' || c == '\'' => {
+                quote = Some(c);
+                ' '
+            }
+            None => c,
+        })
+        .collect();
+    bare.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == variable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reads;
+
+    #[test]
+    fn a_variable_is_told_from_a_text() {
+        let tier = "complexity_tier";
+        assert!(reads("complexity_tier == 'SIMPLE'", tier));
+        assert!(reads("model == \"it's\" && !(complexity_tier != \"x\")", tier));
+        assert!(!reads("headers[\"complexity_tier\"] == 'complexity_tier'", tier));
+        assert!(!reads("my_complexity_tier == 'a'", tier));
     }
 }

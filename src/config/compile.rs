@@ -4,7 +4,7 @@
 //! Out: [`Compiled`] tables of `govern` and `route`, or what of the records they refuse, with its
 //! JSON path. Never: decides anything about a request.
 
-use crate::config::compile_limits::{LimitRecords, Owner};
+use crate::config::compile_limits::{LimitRecords, Owner, Whose};
 use crate::config::fault::{Faults, Path};
 use crate::config::file_governance::{
     self as file, MatchType, ModelScope, PricingScope, RuleScope, VirtualKey,
@@ -131,12 +131,12 @@ impl Compile<'_> {
                 budget_ids: customer.budget_id.iter().collect(),
                 rate_limit_ids: customer.rate_limit_id.iter().collect(),
                 inline_rates: None,
+                whose: Some((Whose::Customer, &customer.id)),
             };
-            let own = |budget: &file::Budget| budget.customer_id.as_ref() == Some(&customer.id);
             CustomerPlan {
                 id: customer.id.as_str().into(),
                 name: customer.name.as_str().into(),
-                limits: records.of(&owner, &own, faults),
+                limits: records.of(&owner, faults),
             }
         });
         let customers = customers.collect();
@@ -148,13 +148,13 @@ impl Compile<'_> {
                 budget_ids: team.budget_id.iter().collect(),
                 rate_limit_ids: team.rate_limit_id.iter().collect(),
                 inline_rates: None,
+                whose: Some((Whose::Team, &team.id)),
             };
-            let own = |budget: &file::Budget| budget.team_id.as_ref() == Some(&team.id);
             TeamPlan {
                 id: team.id.as_str().into(),
                 name: team.name.as_str().into(),
                 customer: team.customer_id.as_deref().map(Into::into),
-                limits: records.of(&owner, &own, faults),
+                limits: records.of(&owner, faults),
             }
         });
         let teams = teams.collect();
@@ -166,8 +166,9 @@ impl Compile<'_> {
                 budget_ids: provider.budget_id.iter().collect(),
                 rate_limit_ids: provider.rate_limit_id.iter().collect(),
                 inline_rates: None,
+                whose: None,
             };
-            (provider.name.as_str().into(), records.of(&owner, &|_| false, faults))
+            (provider.name.as_str().into(), records.of(&owner, faults))
         });
         let providers = providers.collect();
         Plan {
@@ -209,14 +210,14 @@ impl Compile<'_> {
                 budget_ids: model.budget_id.iter().chain(&model.budget_ids).collect(),
                 rate_limit_ids: model.rate_limit_id.iter().chain(&model.rate_limit_ids).collect(),
                 inline_rates: None,
+                whose: Some((Whose::ModelConfig, &model.id)),
             };
-            let own = |budget: &file::Budget| budget.model_config_id.as_ref() == Some(&model.id);
             models.push(ModelPlan {
                 id: model.id.as_str().into(),
                 model: (name != "*").then(|| name.into()),
                 provider: model.provider.as_deref().or(prefix).map(Into::into),
                 scope,
-                limits: records.of(&owner, &own, &mut self.faults),
+                limits: records.of(&owner, &mut self.faults),
             });
         }
         models
@@ -251,10 +252,7 @@ impl Compile<'_> {
                     budget_ids: config.budget_id.iter().collect(),
                     rate_limit_ids: config.rate_limit_id.iter().collect(),
                     inline_rates: config.rate_limit.as_ref(),
-                };
-                let own = |budget: &file::Budget| {
-                    let named = budget.provider_config_id.as_ref().map(ToString::to_string);
-                    named.is_some() && named == id
+                    whose: id.as_deref().map(|id| (Whose::ProviderConfig, id)),
                 };
                 ProviderConfigPlan {
                     id: id.clone().unwrap_or_else(|| config.provider.clone()).into(),
@@ -267,7 +265,7 @@ impl Compile<'_> {
                         .into_iter()
                         .map(|id| self.key_id(&config.provider, &id))
                         .collect(),
-                    limits: records.of(&owner, &own, &mut self.faults),
+                    limits: records.of(&owner, &mut self.faults),
                 }
             })
             .collect();
@@ -278,8 +276,8 @@ impl Compile<'_> {
             budget_ids: key.budget_id.iter().collect(),
             rate_limit_ids: key.rate_limit_id.iter().collect(),
             inline_rates: None,
+            whose: Some((Whose::VirtualKey, &key.id)),
         };
-        let own = |budget: &file::Budget| budget.virtual_key_id.as_ref() == Some(&key.id);
         VirtualKeyPlan {
             id: key.id.as_str().into(),
             name: key.name.as_str().into(),
@@ -291,7 +289,7 @@ impl Compile<'_> {
             providers,
             team: key.team_id.as_deref().map(Into::into),
             customer: key.customer_id.as_deref().map(Into::into),
-            limits: records.of(&owner, &own, &mut self.faults),
+            limits: records.of(&owner, &mut self.faults),
             disable_content_logging: key.disable_content_logging,
         }
     }

@@ -6,13 +6,15 @@
 
 use crate::config::fault::{Faults, Path};
 use crate::config::file_governance::{
-    Budget, Enforcement, Governance, Metric, OverrideMode, RateLimit,
+    Budget, Enforcement, Governance, Metric, OneId, OverrideMode, RateLimit,
 };
 use crate::govern::budgets::{BudgetPlan, Override, Seed, from_dollars};
 use crate::govern::limits;
 use crate::govern::plan::LimitsPlan;
 use crate::govern::rate_limits::{Rate, RateLimitPlan};
 use crate::govern::windows::Window;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// Where an owner has its limits.
 pub(super) struct Owner<'r> {
@@ -23,11 +25,27 @@ pub(super) struct Owner<'r> {
     pub budget_ids: Vec<&'r String>,
     pub rate_limit_ids: Vec<&'r String>,
     pub inline_rates: Option<&'r RateLimit>,
+    /// As budgets of the list may name it.
+    pub whose: Option<(Whose, &'r str)>,
 }
 
-/// All of them.
+/// All of them, found by their ids and by whose they say they are.
 pub(super) struct LimitRecords<'r> {
     governance: &'r Governance,
+    /// Places in the list of budgets, in its order.
+    budgets: HashMap<&'r str, Vec<usize>>,
+    owned: HashMap<(Whose, Cow<'r, str>), Vec<usize>>,
+    rate_limits: HashMap<&'r str, Vec<usize>>,
+}
+
+/// The kinds of owner that a budget of the list can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Whose {
+    VirtualKey,
+    ProviderConfig,
+    ModelConfig,
+    Customer,
+    Team,
 }
 
 /// One counter's part of a rate limit.
@@ -40,37 +58,77 @@ struct Part<'r> {
 }
 
 impl<'r> LimitRecords<'r> {
+    /// Looks through the lists once: there may be tens of thousands of each.
     pub(super) fn new(governance: &'r Governance) -> Self {
-        Self { governance }
+        let mut records = Self {
+            governance,
+            budgets: HashMap::new(),
+            owned: HashMap::new(),
+            rate_limits: HashMap::new(),
+        };
+        for (at, budget) in governance.budgets.iter().enumerate() {
+            records.budgets.entry(&budget.id).or_default().push(at);
+            let config = budget.provider_config_id.as_ref().map(|id| match id {
+                OneId::Text(text) => Cow::Borrowed(text.as_str()),
+                OneId::Number(number) => Cow::Owned(number.to_string()),
+            });
+            let named = |id: &'r Option<String>| id.as_deref().map(Cow::Borrowed);
+            let owners = [
+                (Whose::VirtualKey, named(&budget.virtual_key_id)),
+                (Whose::ProviderConfig, config),
+                (Whose::ModelConfig, named(&budget.model_config_id)),
+                (Whose::Customer, named(&budget.customer_id)),
+                (Whose::Team, named(&budget.team_id)),
+            ];
+            for (whose, id) in owners {
+                if let Some(id) = id {
+                    records.owned.entry((whose, id)).or_default().push(at);
+                }
+            }
+        }
+        for (at, rates) in governance.rate_limits.iter().enumerate() {
+            records.rate_limits.entry(&rates.id).or_default().push(at);
+        }
+        records
     }
 
-    /// `own` tells the budgets of the list that name this owner.
-    pub(super) fn of(
-        &self,
-        owner: &Owner<'_>,
-        own: &dyn Fn(&Budget) -> bool,
-        faults: &mut Faults,
-    ) -> LimitsPlan {
+    pub(super) fn of(&self, owner: &Owner<'_>, faults: &mut Faults) -> LimitsPlan {
         let root = Path::root().key("governance");
         let mut limits = LimitsPlan::default();
-        let listed = self.governance.budgets.iter().enumerate();
-        let mine = listed.filter(|(_, budget)| {
-            own(budget) || owner.budget_ids.iter().any(|id| **id == budget.id)
-        });
-        let mine = mine.map(|(at, budget)| (root.key("budgets").index(at), budget));
+        let own = owner.whose.and_then(|(whose, id)| self.owned.get(&(whose, Cow::Borrowed(id))));
+        let by_id = owner.budget_ids.iter().filter_map(|id| self.budgets.get(id.as_str()));
+        let list = &self.governance.budgets;
+        let mine = in_order(own.into_iter().chain(by_id)).into_iter();
+        let mine = mine.filter_map(|at| Some((root.key("budgets").index(at), list.get(at)?)));
         let inline = owner.inline.iter().enumerate();
         let inline = inline.map(|(at, budget)| (owner.path.key("budgets").index(at), budget));
         for (path, budget) in mine.chain(inline) {
             limits.budgets.extend(budget_plan(budget, owner.aligned, &path, faults));
         }
-        let listed = self.governance.rate_limits.iter().enumerate();
-        let mine = listed.filter(|(_, rates)| owner.rate_limit_ids.contains(&&rates.id));
-        let mine = mine.map(|(at, rates)| (root.key("rate_limits").index(at), rates));
+        let by_id = owner.rate_limit_ids.iter().filter_map(|id| self.rate_limits.get(id.as_str()));
+        let list = &self.governance.rate_limits;
+        let mine = in_order(by_id).into_iter();
+        let mine = mine.filter_map(|at| Some((root.key("rate_limits").index(at), list.get(at)?)));
         let inline = owner.inline_rates.map(|rates| (owner.path.key("rate_limit"), rates));
         for (path, rates) in mine.chain(inline) {
             limits.rate_limits.extend(rate_plan(rates, owner.aligned, &path, faults));
         }
         limits
+    }
+}
+
+/// Each place once.
+fn in_order<'p>(places: impl Iterator<Item = &'p Vec<usize>>) -> Vec<usize> {
+    let mut places: Vec<usize> = places.flatten().copied().collect();
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+fn enforcement(stated: Enforcement) -> limits::Enforcement {
+    match stated {
+        Enforcement::Soft => limits::Enforcement::Soft,
+        Enforcement::Strict => limits::Enforcement::Strict,
     }
 }
 
@@ -107,10 +165,7 @@ fn budget_plan(
             Some(Override { amount, until })
         }
     };
-    let enforcement = match budget.enforcement {
-        Enforcement::Soft => limits::Enforcement::Soft,
-        Enforcement::Strict => limits::Enforcement::Strict,
-    };
+    let enforcement = enforcement(budget.enforcement);
     let seed = Seed { used, last_reset };
     Some(BudgetPlan { id: budget.id.as_str().into(), max, window, enforcement, extra, seed })
 }
@@ -148,9 +203,9 @@ fn rate_plan(
         Some(Metric::Tokens) => (single, requests),
         Some(Metric::Requests) => (tokens, single),
     };
-    let (soft, strict) = (limits::Enforcement::Soft, limits::Enforcement::Strict);
-    let tokens = rate(&tokens, soft, aligned, path, faults)?;
-    let requests = rate(&requests, strict, aligned, path, faults)?;
+    // Requests are counted one by one as they come: there is nothing to estimate.
+    let tokens = rate(&tokens, enforcement(limit.enforcement), aligned, path, faults)?;
+    let requests = rate(&requests, limits::Enforcement::Strict, aligned, path, faults)?;
     Some(RateLimitPlan {
         id: limit.id.as_str().into(),
         requests,

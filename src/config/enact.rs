@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Law {
     pub tables: Arc<Tables>,
     pub prices: Prices,
-    /// A budget is enforced strictly: what a request may come to has to be estimated.
+    /// A limit is enforced strictly: what a request may come to has to be estimated.
     pub strict: bool,
 }
 
@@ -153,6 +153,10 @@ fn is_strict(governance: &Governance) -> bool {
     let own = own.chain(configs.map(|config| &config.budgets));
     let own = own.chain(governance.teams.iter().map(|team| &team.budgets));
     let own = own.chain(governance.customers.iter().map(|customer| &customer.budgets));
-    let mut all = own.flatten().chain(&governance.budgets);
-    all.any(|budget| budget.enforcement == Enforcement::Strict)
+    let mut budgets = own.flatten().chain(&governance.budgets);
+    let configs = governance.virtual_keys.iter().flat_map(|key| &key.provider_configs);
+    let own = configs.filter_map(|config| config.rate_limit.as_ref());
+    let mut rates = own.chain(&governance.rate_limits);
+    budgets.any(|budget| budget.enforcement == Enforcement::Strict)
+        || rates.any(|rates| rates.enforcement == Enforcement::Strict)
 }

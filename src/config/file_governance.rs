@@ -163,6 +163,9 @@ pub struct RateLimit {
     /// Requests in flight at the same time.
     #[serde(default)]
     pub concurrent_request_max_limit: Option<u64>,
+    /// Of the token limit: `soft` refuses once it is used up; `strict` reserves ahead.
+    #[serde(default)]
+    pub enforcement: Enforcement,
     /// Windows start at calendar boundaries (UTC).
     #[serde(default)]
     pub calendar_aligned: Option<bool>,

@@ -220,7 +220,11 @@ impl<'s> Pass<'s> {
     fn estimate(&self, law: &Law, bill: &Bill<'_>, body: &[u8]) -> Estimate {
         let (input, output) = (body.len() as u64, output_max(body));
         let quote = self.quote(law, bill);
-        let cost = quote.map_or(0, |quote| quote.at_most(input, output, Tier::Standard));
+        let cost = quote.map_or(0, |quote| {
+            let tiers = [Tier::Standard, tier_asked(body)];
+            let most = tiers.map(|tier| quote.at_most(input, output, tier));
+            most.into_iter().max().unwrap_or(0)
+        });
         Estimate { cost, tokens: input.saturating_add(output) }
     }
 
@@ -281,6 +285,16 @@ pub fn is_metered(grant: Option<&Grant>) -> bool {
     })
 }
 
+/// The dearer way of being served that a request asks for: `service_tier`, or Anthropic's `speed`.
+fn tier_asked(body: &[u8]) -> Tier {
+    let found = json_scan::scan(body, DEPTH_MAX, &["service_tier", "speed"]).unwrap_or_default();
+    let mut asked = found.into_iter().flatten().filter_map(|span| {
+        let raw = std::str::from_utf8(span.of(body)).ok()?;
+        Some(Tier::of(json_read::text(raw).as_deref()))
+    });
+    asked.rfind(|tier| matches!(tier, Tier::Priority | Tier::Fast)).unwrap_or(Tier::Standard)
+}
+
 /// How long an answer the request allows, in any dialect's field.
 fn output_max(body: &[u8]) -> u64 {
     let plain = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
@@ -295,4 +309,18 @@ fn output_max(body: &[u8]) -> u64 {
         .zip(nested)
         .filter_map(|(span, (_, name))| json_read::field(span.and_then(text)?, name));
     flat.chain(inner).filter_map(json_read::unsigned).max().unwrap_or(OUTPUT_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dearer_tier_is_estimated_as_such() {
+        assert_eq!(tier_asked(br#"{"service_tier":"priority","model":"m"}"#), Tier::Priority);
+        assert_eq!(tier_asked(br#"{"model":"m","speed":"fast"}"#), Tier::Fast);
+        for cheap in ["{}", r#"{"service_tier":"flex"}"#, r#"{"service_tier":7}"#, "{"] {
+            assert_eq!(tier_asked(cheap.as_bytes()), Tier::Standard, "{cheap}");
+        }
+    }
 }
