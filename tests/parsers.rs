@@ -108,6 +108,22 @@ fn http1_requests() {
 }
 
 #[test]
+fn http2_frames() {
+    let frame = (0..6000_u16, 0..11_u8, any::<u8>(), 1..400_usize).prop_map(
+        |(length, kind, flags, times)| {
+            let [high, low] = length.to_be_bytes();
+            let mut frame = vec![0, high, low, kind, flags, 0, 0, 0, 1];
+            frame.resize(9 + usize::from(length), b'x');
+            frame.repeat(times / (1 + usize::from(length)) + 1)
+        },
+    );
+    let frames = proptest::collection::vec(frame, 0..12).prop_map(|frames| {
+        [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frames.concat()].concat()
+    });
+    check(500, frames, bodies::http2_frames);
+}
+
+#[test]
 fn http1_responses() {
     check(6000, mutated(head(&REQUEST[4..7]), REQUEST), bodies::http1_response);
     check(2000, lines(REQUEST, 12), bodies::http1_response);

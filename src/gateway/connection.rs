@@ -76,6 +76,7 @@ async fn multiplex(core: &Rc<Core>, halves: (Reader, Writer), received: Vec<u8>)
     let rules = rules(&core.snapshot());
     let opening = Http2Conn::open(halves, received, rules, Rc::clone(&core.clock));
     let Some(mut connection) = opening.await else { return };
+    core.counters.http2_connections.add(1);
     while let Some(stream) = connection.next(&core.draining).await {
         let core = Rc::clone(core);
         monoio::spawn(async move {
@@ -86,6 +87,7 @@ async fn multiplex(core: &Rc<Core>, halves: (Reader, Writer), received: Vec<u8>)
             }
         });
     }
+    core.counters.http2_refused.add(u64::from(connection.is_refused()));
     connection.close().await;
 }
 

@@ -41,6 +41,9 @@ pub const QUEUED_MAX: usize = 32 * 1024;
 /// Bytes of one request's body that the client may send ahead, and of all of them.
 const WINDOW: u32 = 1 << 20;
 const WINDOW_ALL: u32 = 4 << 20;
+/// Bytes of all requests' bodies of one connection that are held at once, where four of the largest
+/// are not more.
+const BODIES_MAX: usize = 256 << 20;
 /// Streams that the client broke the rules on, before its connection ends.
 const BROKEN_MAX: usize = 128;
 /// How long the client may take to understand that the connection ends.
@@ -52,6 +55,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_mins(2);
 #[derive(Default)]
 struct Live {
     count: Cell<usize>,
+    /// Bytes of their requests' bodies.
+    bodies: Cell<usize>,
     /// When the last one ended.
     since: Cell<u64>,
     waker: Cell<Option<Waker>>,
@@ -61,18 +66,28 @@ struct Live {
 struct Ticket {
     live: Rc<Live>,
     clock: Rc<Clock>,
+    /// Bytes of its request's body.
+    body: usize,
 }
 
 impl Ticket {
     fn new(live: &Rc<Live>, clock: &Rc<Clock>) -> Self {
         live.count.set(live.count.get() + 1);
-        Self { live: Rc::clone(live), clock: Rc::clone(clock) }
+        Self { live: Rc::clone(live), clock: Rc::clone(clock), body: 0 }
+    }
+
+    /// Takes note of more of the request's body; `false` if that is more than the connection may hold.
+    fn hold(&mut self, more: usize, body_max: usize) -> bool {
+        self.body += more;
+        self.live.bodies.set(self.live.bodies.get() + more);
+        self.live.bodies.get() <= BODIES_MAX.max(body_max.saturating_mul(4))
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.live.count.set(self.live.count.get().saturating_sub(1));
+        self.live.bodies.set(self.live.bodies.get().saturating_sub(self.body));
         self.live.since.set(self.clock.coarse_ms());
         if let Some(waker) = self.live.waker.take() {
             waker.wake();
@@ -134,7 +149,7 @@ impl Http2Conn {
             is_cut: false,
             wire: Rc::clone(&self.wire),
             alarm: self.clock.alarm(),
-            _ticket: Ticket::new(&self.live, &self.clock),
+            ticket: Ticket::new(&self.live, &self.clock),
         })
     }
 
@@ -142,9 +157,9 @@ impl Http2Conn {
         loop {
             match self.inner.poll_accept(cx) {
                 Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Some(accepted)),
-                Poll::Ready(Some(Err(_))) => {
-                    // The library has said why.
-                    self.refused = true;
+                Poll::Ready(Some(Err(error))) => {
+                    // The library has said why, unless the socket broke.
+                    self.refused |= error.is_library();
                     return Poll::Ready(None);
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
@@ -196,6 +211,11 @@ impl Http2Conn {
         Verdict::Stay { until_ms: stuck.min(half).min(asleep).min(now + 60_000) }
     }
 
+    /// Whether it ends for what the client did.
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
     /// Ends the connection, once the last of its streams has noticed.
     pub async fn close(self) {
         let Self { inner, wire, live, alarm, refused, .. } = self;
@@ -245,7 +265,7 @@ pub struct Http2Stream {
     is_cut: bool,
     wire: Rc<RefCell<Wire>>,
     pub(super) alarm: Alarm,
-    _ticket: Ticket,
+    ticket: Ticket,
 }
 
 impl Http2Stream {
@@ -291,7 +311,7 @@ impl Http2Stream {
     }
 
     async fn receive_body(
-        &self,
+        &mut self,
         body: &mut RecvStream,
         buf: &mut Vec<u8>,
         start: usize,
@@ -304,6 +324,12 @@ impl Http2Stream {
                 Some(Some(Ok(data))) => {
                     if buf.len() - start + data.len() > rules.body_max {
                         return Err(Some(refusal(413, TOO_LARGE)));
+                    }
+                    if !self.ticket.hold(data.len(), rules.body_max) {
+                        return Err(Some(refusal(
+                            503,
+                            "the bodies on this connection are too many",
+                        )));
                     }
                     buf.extend_from_slice(&data);
                     body.flow_control().release_capacity(data.len()).map_err(|_| None)?;

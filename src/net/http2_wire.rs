@@ -2,7 +2,7 @@
 //!
 //! In: both halves of a connection, and what was already received. Out: `AsyncRead` and `AsyncWrite`
 //! by [`Io`], which the library owns; [`Wire`], which is looked at from outside and outlives it.
-//! Every received byte goes past the [`Meter`]; after a flood nothing more is read.
+//! Every received byte goes past the [`Meter`]; after a flood nothing more is received.
 //! Never: holds more than [`WRITE_MAX`] bytes that are not on their way.
 
 use std::cell::RefCell;
@@ -118,10 +118,6 @@ impl Wire {
 
     fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.flooded {
-                // Whoever polls the connection looks at this, and says why it ends.
-                return Poll::Pending;
-            }
             let rest = self.input.get(self.taken..).unwrap_or_default();
             if !rest.is_empty() {
                 let count = rest.len().min(out.remaining());
@@ -131,6 +127,10 @@ impl Wire {
             }
             if self.ended {
                 return Poll::Ready(Ok(()));
+            }
+            if self.flooded {
+                // Whoever polls the connection looks at this, and says why it ends.
+                return Poll::Pending;
             }
             ready!(self.poll_input(cx))?;
         }

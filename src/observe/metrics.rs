@@ -34,6 +34,10 @@ const DIALECTS: usize = Dialect::ALL.len();
 pub struct Counters {
     pub connections: Count,
     pub connections_open: Count,
+    /// Those on which HTTP/2 is spoken.
+    pub http2_connections: Count,
+    /// Those of HTTP/2 that were ended for what the client did.
+    pub http2_refused: Count,
     /// By client dialect and class of status (1xx … 5xx, 0: the client went away).
     pub requests: [[Count; 6]; DIALECTS],
     /// By client and upstream dialect.
@@ -114,6 +118,12 @@ impl Registry {
         let plain: [(&str, &str, &str, Of); 17] = [
             ("finops_connections_total", "counter", "Accepted.", |c| &c.connections),
             ("finops_connections_open", "gauge", "Open now.", |c| &c.connections_open),
+            ("finops_http2_connections_total", "counter", "Accepted, of HTTP/2.", |c| {
+                &c.http2_connections
+            }),
+            ("finops_http2_refused_total", "counter", "Ended for a client's misconduct.", |c| {
+                &c.http2_refused
+            }),
             ("finops_input_tokens_total", "counter", "Without cache.", |c| &c.input_tokens),
             ("finops_output_tokens_total", "counter", "Answered.", |c| &c.output_tokens),
             ("finops_cache_read_tokens_total", "counter", "From prompt caches.", |c| {

@@ -10,6 +10,7 @@ use finops_gateway::dialect::{self, Manner, Reply, Tap, Transcoder, foreign_reas
 use finops_gateway::wire::aws_event_stream;
 use finops_gateway::wire::frames::{Frame, Frames, Framing};
 use finops_gateway::wire::http1::{self, BodyKind, Chunked, Limits, Method};
+use finops_gateway::wire::http2_meter::Meter;
 use finops_gateway::wire::json_scan::{self, Fault, Lane, Span};
 use finops_gateway::wire::json_splice::{self, Edit, Misfit};
 use finops_gateway::wire::sse::{Malformed, Splitter};
@@ -48,6 +49,19 @@ pub fn http1_request(data: &[u8]) {
     if head.method != Method::Other {
         let target = http1::path_and_query(head.target.str_of(data));
         assert!(target.is_ok_and(|target| target.path.starts_with('/') || target.path == "*"));
+    }
+}
+
+/// Frames cost the same in whatever pieces they come.
+pub fn http2_frames(data: &[u8]) {
+    let judge = |step: usize| {
+        let mut meter = Meter::new(0);
+        let verdict = data.chunks(step).try_for_each(|piece| meter.receive(piece, 0));
+        (verdict, verdict.is_ok().then(|| meter.awaits_head()))
+    };
+    let whole = judge(data.len().max(1));
+    for step in [1, 2, 7, 9, 64] {
+        assert_eq!(judge(step), whole, "in pieces of {step}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Frames that only make work: each flood ends with GOAWAY, and costs the gateway nothing.
 
 use crate::raw::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING, PREFACE,
     PRIORITY, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, frame, request,
 };
 use crate::support::gateway::Start;
@@ -66,6 +66,23 @@ fn every_flood_ends_the_connection() {
     let grown = gateway.rss().saturating_sub(before);
     assert!(grown < 16 << 20, "the floods took {grown} bytes");
     assert_eq!(gateway.ask("GET /health HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+}
+
+/// The client's first words may already be more than it may say.
+#[test]
+fn a_flood_in_one_breath_with_the_preface_is_answered() {
+    let gateway = Start::default().run();
+    for _ in 0..5 {
+        let mut raw = Raw::connect(gateway.port);
+        let mut breath = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
+        let open = frame(HEADERS, END_STREAM, 1, &request("GET", "/health", &[]));
+        breath.extend_from_slice(&open);
+        breath.extend(std::iter::repeat_n(frame(CONTINUATION, 0, 1, b""), 1000).flatten());
+        raw.send(&breath);
+        let begun = Instant::now();
+        assert_eq!(raw.find(GOAWAY).map(|frame| frame.code()), Some(ENHANCE_YOUR_CALM));
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
 }
 
 /// CVE-2023-44487: each request is cancelled as soon as it is sent, so that none ever counts.
