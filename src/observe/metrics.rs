@@ -115,7 +115,7 @@ impl Registry {
 
     fn render_plain(&self, out: &mut String) {
         type Of = fn(&Counters) -> &Count;
-        let plain: [(&str, &str, &str, Of); 17] = [
+        let plain: [(&str, &str, &str, Of); 19] = [
             ("finops_connections_total", "counter", "Accepted.", |c| &c.connections),
             ("finops_connections_open", "gauge", "Open now.", |c| &c.connections_open),
             ("finops_http2_connections_total", "counter", "Accepted, of HTTP/2.", |c| {
