@@ -7,7 +7,8 @@
 #![expect(clippy::format_push_string, reason = "short texts, for a failure to show")]
 
 use finops_gateway::chat::{
-    Block, Delta, Dialect, Event, Folded, Loss, Request, Seal, Sequencer, Stop, StopReason, Usage,
+    Block, Delta, Dialect, Event, Folded, Loss, Request, Seal, Sequencer, Stop, StopReason, Tool,
+    Usage,
 };
 use finops_gateway::dialect::{self, Decoder, Encoder, Manner, Reply, Tap, Transcoder, errors};
 use finops_gateway::wire::frames::{Frame, Frames, Framing};
@@ -393,7 +394,13 @@ fn told(request: &Request<'_>) -> String {
     let told =
         regex::Regex::new(place).unwrap().replace_all(&format!("{request:?}"), "").into_owned();
     // Responses have to be told what is the rule elsewhere.
-    told.replace("strict: Some(false)", "strict: None")
+    let told = told.replace("strict: Some(false)", "strict: None");
+    if request.tools.iter().any(|tool| matches!(tool, Tool::Function(_))) {
+        return told;
+    }
+    // Where there is no function, these two say nothing.
+    let told = told.replace("tool_choice: Some(Auto)", "tool_choice: None");
+    told.replace("tool_choice: Some(None)", "tool_choice: None")
 }
 
 /// How much of a body its own language's encoder reports to be lost.

@@ -46,7 +46,7 @@ impl Writer<'_, '_, '_> {
                 Some(_) => self.effort_as("reasoning_effort", "high"),
                 None => self.loss.push(self.request.names.reasoning, Reason::Unsupported),
             },
-            Family::Other if is_off(reasoning) => {}
+            Family::Other if is_off(reasoning) => self.effort_without_thought(reasoning),
             Family::Other => self.loss.push(self.request.names.reasoning, Reason::Unsupported),
         }
         None
@@ -57,9 +57,17 @@ impl Writer<'_, '_, '_> {
         self.loss.push(self.request.names.reasoning_effort, Reason::Approximated);
     }
 
+    /// An effort that stands beside thinking switched off has nothing to say here.
+    fn effort_without_thought(&mut self, reasoning: &Reasoning<'_>) {
+        if reasoning.effort.as_deref().is_some_and(|effort| effort != "none") {
+            self.loss.push(self.request.names.reasoning_effort, Reason::Unsupported);
+        }
+    }
+
     fn nova_reasoning(&mut self, reasoning: &Reasoning<'_>) {
         if is_off(reasoning) {
             self.fields.add("reasoningConfig", r#"{"type":"disabled"}"#);
+            self.effort_without_thought(reasoning);
             return;
         }
         let names = self.request.names;
@@ -90,6 +98,12 @@ impl Writer<'_, '_, '_> {
         }
         if is_off(reasoning) {
             self.fields.add("thinking", r#"{"type":"disabled"}"#);
+            // Claude's effort is one of the answer, too: its own clients name it without thinking.
+            if !self.claude_client() {
+                self.effort_without_thought(reasoning);
+            } else if let Some(effort) = self.claude_effort(reasoning) {
+                self.fields.add("output_config", format!(r#"{{"effort":"{effort}"}}"#));
+            }
             return None;
         }
         let adaptive = version.is_none_or(|version| version >= (4, 6));
