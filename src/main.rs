@@ -333,7 +333,7 @@ fn control(
         log::warn("config.json is not watched; SIGHUP reloads it", &[("reason", &reason)]);
     }
     let mail: Arc<[_]> = mail.into();
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let in_force = current.subscribe();
         let (end, closing) = watch::channel(false);
         let router = api::router(&logs, registry, in_force.clone(), closing);
@@ -384,7 +384,10 @@ fn control(
             logs.close();
         }
         ended
-    })
+    });
+    // A name that is still being looked up for nobody must not keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 fn join(threads: Vec<JoinHandle<std::io::Result<()>>>) -> Result<(), String> {

@@ -79,10 +79,11 @@ impl Clock {
         }
     }
 
-    /// Lets the alarms of idle connections go off now.
+    /// Lets the alarms of idle connections go off now. One that has gone off stays so, though its
+    /// task may not have noticed yet.
     pub fn ring_idle(&self) {
         for (_, slot) in self.alarms.borrow_mut().iter_mut() {
-            if slot.idle && slot.due_ms != 0 {
+            if slot.idle && slot.due_ms != 0 && slot.due_ms != u64::MAX {
                 slot.due_ms = slot.due_ms.min(1);
             }
         }
@@ -142,5 +143,37 @@ impl Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         self.clock.alarms.borrow_mut().try_remove(self.index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Clock;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    #[test]
+    fn an_idle_alarm_that_went_off_is_not_set_anew_by_the_drain() {
+        let clock = Clock::new();
+        let alarm = clock.alarm();
+        let mut cx = Context::from_waker(Waker::noop());
+        alarm.set_idle(Duration::from_mins(1));
+        assert!(alarm.poll(&mut cx).is_pending());
+        clock.ring_idle();
+        clock.tick();
+        // The drain rings again before the woken task is polled.
+        clock.ring_idle();
+        assert!(alarm.poll(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn an_alarm_under_way_is_not_rung_by_the_drain() {
+        let clock = Clock::new();
+        let alarm = clock.alarm();
+        let mut cx = Context::from_waker(Waker::noop());
+        alarm.set(Duration::from_mins(1));
+        clock.ring_idle();
+        clock.tick();
+        assert!(alarm.poll(&mut cx).is_pending());
     }
 }

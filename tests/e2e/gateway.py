@@ -92,13 +92,21 @@ class Gateway:
         self.process.kill()
         raise RuntimeError(f"the gateway did not start:\n{self.logged()}")
 
+    def waits(self) -> str:
+        """What each thread waits for, and how many sockets are open."""
+        process = Path(f"/proc/{self.process.pid}")
+        threads = [f"{(t / 'comm').read_text().strip()}: {(t / 'wchan').read_text()}" for t in (process / "task").iterdir()]
+        files = [os.readlink(file) for file in (process / "fd").iterdir()]
+        return f"{', '.join(threads)}; {sum('socket' in file for file in files)} sockets"
+
     def __exit__(self, *_exc: object) -> None:
         self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(15)
         except subprocess.TimeoutExpired:
+            waits = self.waits()
             self.process.kill()
-            raise AssertionError(f"SIGTERM did not end the gateway:\n{self.logged()}") from None
+            raise AssertionError(f"SIGTERM did not end the gateway, {waits}:\n{self.logged()}") from None
         finally:
             self.log.close()
         assert code == 0, f"the gateway ended with {code}:\n{self.logged()}"
