@@ -14,7 +14,7 @@ mod support;
 #[path = "support/governance.rs"]
 mod governance;
 
-use governance::{CHAT, MESSAGES, ask, config, key, oops, request, scripted, start, with_key};
+use governance::{CHAT, MESSAGES, ask, key, oops, request, scripted, start, with_key};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use support::gateway::Start;
@@ -34,6 +34,13 @@ fn delete(gateway: &Gateway, target: &str, body: &str) -> Response {
         "DELETE {target} HTTP/1.1\r\nhost: g\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     ))
+}
+
+/// The usual file, with a log.
+fn config(client: &Value, governance: &Value) -> Value {
+    let mut config = governance::config(client, governance);
+    config["logs_store"] = json!({"enabled": true});
+    config
 }
 
 /// The list that a query gives, once it has just so many rows; newest first.

@@ -43,8 +43,9 @@ pub(super) fn logging(
         }
     }
     let path = root.key("logs_store");
+    // Each request is a row to be written: that is for the operator to want.
     let database = match check_stores::store(section, &path, faults) {
-        _ if !client.enable_logging => Database::Off,
+        _ if section.is_none() || !client.enable_logging => Database::Off,
         database => database,
     };
     let usual = Logging::default();
@@ -116,12 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn logging_is_on_unless_it_is_said_off() {
-        let usual = found("{}").unwrap().logging;
+    fn requests_are_logged_where_there_is_a_store() {
+        assert!(!found("{}").unwrap().logging.store);
+        let usual = found(r#"{"logs_store": {"enabled": true}}"#).unwrap().logging;
         assert!(usual.store && usual.content && !usual.access);
-        assert_eq!((usual.database, usual.retention_days), (Database::Usual, 365));
+        assert_eq!((usual.database, usual.retention_days), (Database::Sqlite(None), 365));
         assert!(!found(r#"{"logs_store": {"enabled": false}}"#).unwrap().logging.store);
-        assert!(!found(r#"{"client": {"enable_logging": false}}"#).unwrap().logging.store);
+        let off = r#"{"client": {"enable_logging": false}, "logs_store": {"enabled": true}}"#;
+        assert!(!found(off).unwrap().logging.store);
         let slow = r#"{"logs_store": {"enabled": true, "type": "sqlite", "retention_days": 3,
             "writer": {"batch_interval": "5s", "write_queue_capacity": 7}}}"#;
         let slow = found(slow).unwrap().logging;

@@ -289,8 +289,8 @@ pub struct Logging {
 impl Default for Logging {
     fn default() -> Self {
         Self {
-            database: Database::Usual,
-            store: true,
+            database: Database::Off,
+            store: false,
             content: true,
             content_by_request: false,
             headers: Vec::new(),

@@ -10,7 +10,7 @@ use crate::control::log_prices::LogPrices;
 use crate::observe::outbox::{self, Bounds};
 use crate::observe::{Post, log};
 use crate::store::log_db::{self, LogDb};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::{broadcast, watch};
@@ -38,24 +38,13 @@ pub fn open(
     pretty: bool,
 ) -> Result<Logs, String> {
     let logging = in_force.borrow().logging.clone();
-    let path = |file: &Option<PathBuf>| match file {
-        Some(file) => dir.join(file),
-        None => dir.join(log_db::FILE),
-    };
-    let database = match &logging.database {
+    let file = match &logging.database {
         Database::Off => None,
-        Database::Sqlite(file) => {
-            let opened = log_db::sqlite(&path(file));
-            Some(opened.map_err(|error| format!("logs_store: {error}"))?)
-        }
-        Database::Usual => match log_db::sqlite(&path(&None)) {
-            Ok(database) => Some(database),
-            Err(error) => {
-                log::warn("requests are not logged", &[("reason", &error.to_string())]);
-                None
-            }
-        },
+        Database::Usual | Database::Sqlite(None) => Some(dir.join(log_db::FILE)),
+        Database::Sqlite(Some(file)) => Some(dir.join(file)),
     };
+    let database = file.map(|file| log_db::sqlite(&file)).transpose();
+    let database = database.map_err(|error| format!("logs_store: {error}"))?;
     let (feed, _) = broadcast::channel(FEED);
     let prices = LogPrices::new(in_force.clone());
     let mut logs = Logs { post: None, database, prices, feed, thread: None };
